@@ -1,0 +1,1 @@
+"""Records of deals in Postgres, for lists and for reading while Temporal is away."""

@@ -1,0 +1,36 @@
+"""The reading activities of one chain."""
+
+from temporalio import activity
+
+from activities.protocols.interface import (
+    MarketReading,
+    ProtocolActivities,
+    ReadMarket,
+    ReadPosition,
+)
+from activities.protocols.reader import ChainReader
+from domain.positions import Position
+
+
+class ProtocolReads(ProtocolActivities):
+    """Reads markets and positions of one chain."""
+
+    def __init__(self, reader: ChainReader) -> None:
+        """Take the chain's reader."""
+        self._reader = reader
+
+    @activity.defn
+    async def read_market(self, order: ReadMarket) -> MarketReading:
+        """See `ProtocolActivities.read_market`."""
+        self._reader.profile.check_request(order.request)
+        await self._reader.verify()
+        module = order.request.module
+        return MarketReading(
+            module=self._reader.profile.module(module),
+            market=await self._reader.market(module, order.treasury),
+        )
+
+    @activity.defn
+    async def read_position(self, order: ReadPosition) -> Position:
+        """See `ProtocolActivities.read_position`."""
+        return await self._reader.position(order.module, order.account)

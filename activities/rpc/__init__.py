@@ -1,0 +1,1 @@
+"""Talking to the nodes of one chain: transport and prices."""

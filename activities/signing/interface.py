@@ -1,0 +1,66 @@
+"""The signer as workflows see it (task queue ``signer``)."""
+
+from abc import ABC, abstractmethod
+
+from pydantic import BaseModel, ConfigDict
+from temporalio import activity
+
+from domain.identifiers import Address, ChainId, DealId, ModuleId
+from domain.transactions import PreparedBatch, SignedTransaction
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class OpenAccount(_Model):
+    """Give a deal its own account, the same one whenever it is asked for."""
+
+    deal_id: DealId
+
+
+class DealAccounts(_Model):
+    """The deal's own account and the treasury that funds it and is paid back."""
+
+    account: Address
+    treasury: Address
+
+
+class SignBatch(_Model):
+    """Sign every transaction of a batch; `digest` is the simulated batch's that was accepted."""
+
+    chain_id: ChainId
+    module: ModuleId
+    batch: PreparedBatch
+    digest: str
+
+
+class SignedBatch(_Model):
+    """One signed transaction for each intent, in the batch's order."""
+
+    transactions: tuple[SignedTransaction, ...]
+
+
+class WithheldBatch(_Model):
+    """The intents of a withheld batch that had been signed before, by id."""
+
+    signed: tuple[str, ...]
+
+
+class SigningActivities(ABC):
+    """Idempotent: signatures are deterministic (RFC 6979), decisions are in the journal."""
+
+    @abstractmethod
+    @activity.defn
+    async def open_account(self, order: OpenAccount) -> DealAccounts:
+        """Return the deal's account, deriving it the first time."""
+
+    @abstractmethod
+    @activity.defn
+    async def sign_batch(self, order: SignBatch) -> SignedBatch:
+        """Sign the batch, or raise `SigningRefused` naming the rule; all of it or nothing."""
+
+    @abstractmethod
+    @activity.defn
+    async def withhold_batch(self, batch: PreparedBatch) -> WithheldBatch:
+        """Promise never to sign these intents from now on, and say which were signed before."""

@@ -1,0 +1,1 @@
+"""Where the keys are: one interface, one module for each kind of key store."""

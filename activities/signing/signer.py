@@ -1,0 +1,108 @@
+"""The signing activities: the policy decides, the journal has the last word, then bytes leave."""
+
+import time
+from collections.abc import Callable, Mapping
+
+from temporalio import activity
+
+from activities.signing.accounts import Accounts, DealKey
+from activities.signing.calls import TREASURY_STEPS
+from activities.signing.database import Pool
+from activities.signing.findings import Finding
+from activities.signing.interface import (
+    DealAccounts,
+    OpenAccount,
+    SignBatch,
+    SignedBatch,
+    SigningActivities,
+    WithheldBatch,
+)
+from activities.signing.journal import Journal
+from activities.signing.policy import no_account, review, review_withholding
+from activities.signing.providers.provider import TREASURY, KeyProvider
+from domain.chains import ChainProfile
+from domain.errors import SigningRefused
+from domain.identifiers import ChainId
+from domain.transactions import PreparedBatch, SignedTransaction
+
+
+def _unix_time() -> int:
+    return int(time.time())
+
+
+class Signer(SigningActivities):
+    """Signs what the policy allows, once; every decision is in the journal before it is known."""
+
+    def __init__(
+        self,
+        profiles: Mapping[ChainId, ChainProfile],
+        keys: KeyProvider,
+        pool: Pool,
+        clock: Callable[[], int] = _unix_time,
+    ) -> None:
+        """Take the chains it may sign for, the keys, and its own database.
+
+        `clock` gives Unix seconds, against which deadlines are held.
+        """
+        self._profiles = profiles
+        self._keys = keys
+        self._accounts = Accounts(pool, keys)
+        self._clock = clock
+        self.journal = Journal(pool)
+
+    @activity.defn
+    async def open_account(self, order: OpenAccount) -> DealAccounts:
+        """Return the deal's account, deriving it the first time.
+
+        Raises `InvalidConfiguration` if the key store is not the one that the signer's records
+        were made with, and `Unavailable`.
+        """
+        return await self._deal_accounts(await self._accounts.open(order.deal_id))
+
+    @activity.defn
+    async def sign_batch(self, order: SignBatch) -> SignedBatch:
+        """Sign the batch, or raise `SigningRefused` naming the rule; all of it or nothing.
+
+        The same order gives the same bytes. Raises `InvalidConfiguration` as `open_account` does,
+        and `Unavailable`; then nothing was signed for anybody.
+        """
+        batch = order.batch
+        key = await self._key(batch)
+        finding = review(order, self._profiles, await self._deal_accounts(key), self._clock())
+        if finding is None:
+            transactions = await self._sign(batch, key)
+            finding = await self.journal.record_signed(batch, transactions)
+            if finding is None:
+                return SignedBatch(transactions=transactions)
+        raise await self._refused(batch, finding)
+
+    @activity.defn
+    async def withhold_batch(self, batch: PreparedBatch) -> WithheldBatch:
+        """Promise never to sign these intents from now on, and say for which it is too late.
+
+        Those were signed before and can be signed again, with other fees as well. Raises
+        `SigningRefused` for intents that are not the deal's, and `Unavailable`.
+        """
+        key = await self._key(batch)
+        finding = review_withholding(batch, await self._deal_accounts(key))
+        if finding is not None:
+            raise await self._refused(batch, finding)
+        return WithheldBatch(signed=await self.journal.withhold(batch))
+
+    async def _key(self, batch: PreparedBatch) -> DealKey:
+        key = await self._accounts.find(batch.key.deal_id)
+        if key is None:
+            raise await self._refused(batch, no_account(batch))
+        return key
+
+    async def _deal_accounts(self, key: DealKey) -> DealAccounts:
+        return DealAccounts(account=key.address, treasury=await self._accounts.treasury())
+
+    async def _sign(self, batch: PreparedBatch, key: DealKey) -> tuple[SignedTransaction, ...]:
+        """Sign in memory; the journal decides whether the result may leave."""
+        path = TREASURY if batch.key.step in TREASURY_STEPS else key.path
+        return await self._keys.sign(path, batch.intents)
+
+    async def _refused(self, batch: PreparedBatch, finding: Finding) -> SigningRefused:
+        await self.journal.record_refused(batch, finding)
+        return finding.error()

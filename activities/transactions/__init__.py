@@ -1,0 +1,1 @@
+"""The transaction engine: prepares, delivers and finalises batches, each exactly once."""

@@ -1,0 +1,284 @@
+"""Delivering signed batches: save, send, send again, look, confirm.
+
+What is sent is only ever what was saved. Whether it worked is decided by looking at the chain,
+never by what an endpoint answered to the sending.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+import structlog
+from temporalio import activity
+
+from activities.protocols import multicall
+from activities.protocols.effects import EffectReader
+from activities.protocols.reader import ChainReader, position_from
+from activities.protocols.reverts import reason_of
+from activities.rpc.client import Rpc, RpcCall, RpcError
+from activities.rpc.fees import fee_history_call, fee_level
+from activities.transactions.heads import HeadWatcher
+from activities.transactions.interface import DeliverBatch, Delivery
+from activities.transactions.receipts import (
+    Sighting,
+    changes_of,
+    gas_paid_by,
+    inclusions_of,
+    look_for,
+)
+from activities.transactions.store import Attempt, TransactionStore
+from domain.chains import ChainProfile
+from domain.errors import DealError, OutcomeUnknown, Problem, TransactionReverted, Unavailable
+from domain.identifiers import Address
+from domain.transactions import (
+    Asset,
+    Fees,
+    Inclusion,
+    Intent,
+    PreparedBatch,
+    StepOutcome,
+    check_bounds,
+)
+
+_log = structlog.get_logger(__name__)
+_HEARTBEAT_SECONDS: Final = 5.0
+_ALREADY_THERE: Final = ("already known", "already imported", "alreadyknown", "known transaction")
+
+
+class Deliverer:
+    """Delivers batches on one chain."""
+
+    def __init__(
+        self,
+        profile: ChainProfile,
+        rpc: Rpc,
+        reader: ChainReader,
+        store: TransactionStore,
+        treasury: Address,
+    ) -> None:
+        """Take what one chain's batches are delivered with."""
+        self._profile = profile
+        self._rpc = rpc
+        self._reader = reader
+        self._store = store
+        self._treasury = treasury
+        self._heads = HeadWatcher(rpc, float(profile.limits.poll_interval_seconds))
+
+    async def deliver(self, order: DeliverBatch) -> Delivery:
+        """Return the confirmed outcome, or the fees without which it will not be included.
+
+        Raises `Unavailable` when the time limit passes without inclusion and `OutcomeUnknown` when
+        it passes although the nonces are used: the retry goes on looking.
+        """
+        attempts, sent_before = await self._store.save_attempts(order.batch, order.signed)
+        newest = {attempt.intent_id: attempt for attempt in attempts}
+        limit = self._profile.limits.submission_timeout_seconds
+        try:
+            async with asyncio.timeout(limit):
+                # What may have been sent before is looked for before it is sent again.
+                if not sent_before:
+                    await self._send(list(newest.values()))
+                return await self._wait(order, attempts, newest, send_first=sent_before)
+        except TimeoutError:
+            raise await self._overdue(order, attempts) from None
+
+    async def finalize(self, mined: Mapping[str, tuple[str, int, str]]) -> None:
+        """Wait until these intents (hash, block number, block hash) are final.
+
+        Raises `OutcomeUnknown` if a block was replaced by another.
+        """
+        highest = max(number for _, number, _ in mined.values())
+        while not await self._is_final(highest):
+            await self._next_head(await self._final_head())
+        answers = await self._rpc.batch(
+            [RpcCall("eth_getTransactionReceipt", (tx_hash,)) for tx_hash, _, _ in mined.values()]
+        )
+        for (intent_id, (_, _, block_hash)), answer in zip(mined.items(), answers, strict=True):
+            receipt = self._rpc.expect(answer)
+            if receipt is None or receipt["blockHash"] != block_hash:
+                raise OutcomeUnknown(
+                    "a confirmed transaction is no longer where it was",
+                    field="intent",
+                    value=intent_id,
+                    limit=block_hash,
+                    actual=receipt and receipt["blockHash"],
+                    next_action="the chain was reorganised: stop deals on it and look",
+                )
+
+    async def _wait(
+        self,
+        order: DeliverBatch,
+        attempts: list[Attempt],
+        newest: Mapping[str, Attempt],
+        *,
+        send_first: bool,
+    ) -> Delivery:
+        batch, first_head = order.batch, -1
+        reads = self._reader.position_reads(
+            self._profile.module(order.request.module), batch.account
+        )
+        while True:
+            sighting = await look_for(self._rpc, batch, attempts, self._reader.read_call(reads))
+            self._heads.seen(sighting.head)
+            first_head = sighting.head if first_head < 0 else first_head
+            if sighting.confirmed(batch, self._profile.confirmations):
+                return await self._conclude(order, sighting, reads)
+            missing = sighting.missing(batch)
+            await self._note_unknown(missing, sighting)
+            if missing and sighting.head - first_head >= self._profile.fees.bump_after_blocks:
+                replacements = await self._replacements(missing, newest)
+                if replacements:
+                    return Delivery(replacements=replacements)
+            if not send_first:
+                await self._next_head(sighting.head)
+            send_first = False
+            await self._send(
+                [newest[i.intent_id] for i in missing if i.nonce >= sighting.mined_nonce]
+            )
+
+    async def _conclude(
+        self, order: DeliverBatch, sighting: Sighting, reads: list[multicall.Read]
+    ) -> Delivery:
+        batch = order.batch
+        position = position_from(
+            batch.account,
+            await self._reader.decimals(order.request.module),
+            multicall.decode_reads(reads, sighting.extra),
+        )
+        inclusions = inclusions_of(batch, sighting)
+        module = self._profile.module(order.request.module)
+        effects = EffectReader(self._profile, module)
+        changes = changes_of(effects, batch.account, batch, inclusions, sighting)
+        home = changes_of(effects, self._treasury, batch, inclusions, sighting)
+        home[Asset.ETHER] = home.get(Asset.ETHER, 0) - gas_paid_by(
+            self._treasury, batch, inclusions
+        )
+        final = self._final_by_depth(sighting.head, inclusions)
+        await self._store.include(inclusions, final=final)
+        return Delivery(
+            outcome=StepOutcome(
+                key=batch.key,
+                inclusions=inclusions,
+                changes=changes,
+                treasury_changes=home,
+                position=position,
+                problem=await self._problem(batch, inclusions, changes),
+            ),
+            final=final,
+        )
+
+    async def _problem(
+        self,
+        batch: PreparedBatch,
+        inclusions: tuple[Inclusion, ...],
+        changes: Mapping[Asset, int],
+    ) -> Problem | None:
+        """Why the step did not do what it promised, if it did not."""
+        for intent, inclusion in zip(batch.intents, inclusions, strict=True):
+            if not inclusion.succeeded:
+                reason = await self._revert_reason(intent, inclusion)
+                return TransactionReverted(
+                    f"{intent.purpose} reverted: {reason}",
+                    field=intent.purpose,
+                    value=inclusion.transaction_hash,
+                    actual=reason,
+                    next_action="the deal builds the step anew or unwinds by itself",
+                ).problem
+        try:
+            check_bounds(changes, batch.bounds)
+        except DealError as error:
+            return error.problem
+        return None
+
+    async def _revert_reason(self, intent: Intent, inclusion: Inclusion) -> str:
+        """The reason, by calling it again on the state of the block before."""
+        call = {
+            "from": intent.sender,
+            "to": intent.to,
+            "data": intent.data,
+            "value": hex(intent.value),
+        }
+        (answer,) = await self._rpc.batch(
+            [RpcCall("eth_call", (call, hex(inclusion.block_number - 1)))]
+        )
+        if isinstance(answer, RpcError):
+            return reason_of(answer.data) or answer.message
+        return "no reason found: the call succeeds on the state of the block before"
+
+    async def _send(self, attempts: list[Attempt]) -> None:
+        """Send to every endpoint. Answers are noted; the receipts decide."""
+        if not attempts:
+            return
+        calls = [RpcCall("eth_sendRawTransaction", (attempt.raw,)) for attempt in attempts]
+        for answers in await self._rpc.everywhere(calls):
+            for attempt, answer in zip(attempts, answers, strict=True):
+                if isinstance(answer, RpcError) and not _is_already_there(answer):
+                    _log.warning(
+                        "not accepted",
+                        intent=attempt.intent_id,
+                        transaction=attempt.transaction_hash,
+                        reason=answer.message,
+                    )
+
+    async def _replacements(
+        self, missing: list[Intent], newest: Mapping[str, Attempt]
+    ) -> dict[str, Fees]:
+        history = await self._rpc.batch([fee_history_call(self._profile.fees)])
+        level = fee_level(self._profile, self._rpc.expect(history[0]))
+        bumped = {i.intent_id: level.replacement(newest[i.intent_id].fees) for i in missing}
+        return {intent_id: fees for intent_id, fees in bumped.items() if fees is not None}
+
+    async def _note_unknown(self, missing: list[Intent], sighting: Sighting) -> None:
+        unknown = [i.intent_id for i in missing if i.nonce < sighting.mined_nonce]
+        if unknown:
+            await self._store.mark_unknown(unknown)
+
+    async def _overdue(self, order: DeliverBatch, attempts: list[Attempt]) -> DealError:
+        """The error to end this try with; the next one begins by looking."""
+        nonce = await self._rpc.call(
+            "eth_getTransactionCount", order.batch.intents[0].sender, "latest"
+        )
+        used = int(nonce, 16) > order.batch.intents[-1].nonce
+        kind = OutcomeUnknown if used else Unavailable
+        return kind(
+            "the nonces are used but receipts are missing"
+            if used
+            else "the transactions were not included in time",
+            field="submission_timeout_seconds",
+            value=order.batch.key,
+            limit=self._profile.limits.submission_timeout_seconds,
+            actual=", ".join(attempt.transaction_hash for attempt in attempts),
+            next_action="the engine goes on looking; check the node and the fee cap",
+        )
+
+    async def _next_head(self, head: int) -> None:
+        """Wait for the next block, telling Temporal that this delivery is alive."""
+        waiting = asyncio.ensure_future(self._heads.after(head))
+        try:
+            while not waiting.done():
+                activity.heartbeat(head)
+                await asyncio.wait([waiting], timeout=_HEARTBEAT_SECONDS)
+        finally:
+            waiting.cancel()
+
+    def _final_by_depth(self, head: int, inclusions: tuple[Inclusion, ...]) -> bool:
+        finality = self._profile.finality
+        highest = max(inclusion.block_number for inclusion in inclusions)
+        return finality.kind == "depth" and head - highest >= finality.depth
+
+    async def _is_final(self, block_number: int) -> bool:
+        return await self._final_head() >= block_number
+
+    async def _final_head(self) -> int:
+        """The newest block that cannot be undone."""
+        finality = self._profile.finality
+        if finality.kind == "tag":
+            block: dict[str, Any] = await self._rpc.call("eth_getBlockByNumber", "finalized", False)  # noqa: FBT003 - JSON-RPC positional
+            return int(block["number"], 16)
+        return int(await self._rpc.call("eth_blockNumber"), 16) - finality.depth
+
+
+def _is_already_there(error: RpcError) -> bool:
+    """Whether the node says that it has the transaction already, which is success."""
+    message = error.message.lower()
+    return any(known in message for known in _ALREADY_THERE)

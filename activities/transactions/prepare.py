@@ -1,0 +1,114 @@
+"""From a draft to a numbered batch: simulate, check, price, store."""
+
+from decimal import ROUND_CEILING
+
+from activities.protocols.effects import EffectReader
+from activities.protocols.steps import TRANSFER_GAS, Call, Draft, StepBuilder
+from activities.rpc.client import Rpc
+from activities.transactions.interface import PrepareBatch
+from activities.transactions.simulation import Simulation, movements, simulate
+from activities.transactions.store import TransactionStore
+from domain.chains import ChainProfile
+from domain.errors import LimitExceeded
+from domain.transactions import Asset, BatchKey, Bound, Intent, PreparedBatch, check_bounds
+
+
+class Preparer:
+    """Prepares batches for one chain; the same key always gives the same batch."""
+
+    def __init__(
+        self, profile: ChainProfile, rpc: Rpc, builder: StepBuilder, store: TransactionStore
+    ) -> None:
+        """Take what one chain's batches are made with."""
+        self._profile = profile
+        self._rpc = rpc
+        self._builder = builder
+        self._store = store
+
+    async def prepare(self, order: PrepareBatch) -> PreparedBatch:
+        """The batch of the order's key, building, simulating and storing it the first time."""
+        stored = await self._store.batch(order.key)
+        if stored is not None:
+            return stored
+        draft = await self._builder.build(order)
+        simulation = await simulate(self._rpc, draft)
+        calls, ether = self._with_rest(order, draft, simulation)
+        effects = EffectReader(self._profile, self._profile.module(order.request.module))
+        changes = effects.changes(order.account, movements(draft.sender, calls), simulation.logs)
+        bounds = (*draft.bounds, *ether)
+        check_bounds(changes, bounds)
+        batch = PreparedBatch(
+            key=order.key,
+            account=order.account,
+            intents=tuple(
+                self._intent(order.key, draft, index, call, simulation.gas_used[index])
+                for index, call in enumerate(calls)
+            ),
+            bounds=bounds,
+            simulated_block=simulation.block_number,
+            simulated_changes=changes,
+        )
+        return await self._store.add_batch(batch, mined_nonce=draft.mined_nonce)
+
+    def _with_rest(
+        self, order: PrepareBatch, draft: Draft, simulation: Simulation
+    ) -> tuple[tuple[Call, ...], tuple[Bound, ...]]:
+        """Give the call that spends the rest its value, now that the gas before it is known."""
+        if not draft.calls[-1].spends_rest:
+            return draft.calls, ()
+        price = draft.fees.max_fee_per_gas
+        gas = sum(simulation.gas_used[:-1]) + TRANSFER_GAS
+        rest = draft.balance_wei - gas * price
+        if rest < 0:
+            raise LimitExceeded(
+                "the account cannot pay the gas of its last transactions",
+                field="gas",
+                limit=draft.balance_wei,
+                actual=gas * price,
+                next_action=f"send {-rest} wei to {order.account}, or wait for cheaper gas",
+            )
+        last = Call(draft.calls[-1].to, draft.calls[-1].purpose, value=rest, spends_rest=True)
+        bound = Bound(asset=Asset.ETHER, minimum=-rest, maximum=-rest)
+        return (*draft.calls[:-1], last), (bound,)
+
+    def _intent(self, key: BatchKey, draft: Draft, index: int, call: Call, gas: int) -> Intent:
+        """Type the call; its nonce is given when it is stored."""
+        margin = self._profile.fees.gas_margin
+        limit = int((gas * margin).to_integral_value(ROUND_CEILING))
+        return Intent(
+            intent_id=f"{key}/{index}",
+            chain_id=self._profile.chain_id,
+            sender=draft.sender,
+            nonce=0,
+            to=call.to,
+            value=call.value,
+            data=call.data,
+            # A plain transfer costs exactly this; more would leave something in the account.
+            gas_limit=TRANSFER_GAS if call.data == "0x" else limit,
+            fees=draft.fees,
+            purpose=call.purpose,
+            spends_rest=call.spends_rest,
+        )
+
+
+def gap_filler(batch: PreparedBatch) -> PreparedBatch:
+    """No-ops at the nonces of a batch: nothing is sent to oneself."""
+    key = batch.key.model_copy(update={"fills_gap": True})
+    intents = tuple(
+        intent.model_copy(
+            update={
+                "intent_id": f"{key}/{index}",
+                "to": intent.sender,
+                "value": 0,
+                "data": "0x",
+                "gas_limit": TRANSFER_GAS,
+                "purpose": f"No-op in place of: {intent.purpose}",
+                "spends_rest": False,
+            }
+        )
+        for index, intent in enumerate(batch.intents)
+    )
+    return batch.model_copy(
+        update={"key": key, "intents": intents, "bounds": (), "simulated_changes": {}}
+    )
+

@@ -1,0 +1,66 @@
+"""Simulating a whole batch before anything is signed, by ``eth_simulateV1``."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from activities.protocols.effects import Movement
+from activities.protocols.reverts import reason_of
+from activities.protocols.steps import Call, Draft
+from activities.rpc.client import Rpc
+from domain.errors import SimulationFailed
+from domain.identifiers import Address
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """What the batch would do on top of one block: gas of each call, and all its logs."""
+
+    block_number: int
+    gas_used: tuple[int, ...]
+    logs: tuple[dict[str, Any], ...]
+
+
+async def simulate(rpc: Rpc, draft: Draft) -> Simulation:
+    """Run the calls one after the other in the block after the one the draft was built from.
+
+    Raises `SimulationFailed` with the decoded reason of the first call that reverts, and
+    `Unavailable` if the node does not answer.
+    """
+    calls = [_call(draft.sender, call) for call in draft.calls]
+    # Said outright, because nodes differ in the block that they simulate if they are not told.
+    following = {"number": hex(draft.block_number + 1), "time": hex(draft.timestamp + 1)}
+    answer = await rpc.call(
+        "eth_simulateV1",
+        {"blockStateCalls": [{"blockOverrides": following, "calls": calls}], "validation": False},
+        hex(draft.block_number),
+    )
+    block = answer[0]
+    for index, result in enumerate(block["calls"]):
+        if int(result["status"], 16) != 1:
+            raise _failure(draft, index, result)
+    return Simulation(
+        block_number=draft.block_number,
+        gas_used=tuple(int(result["gasUsed"], 16) for result in block["calls"]),
+        logs=tuple(log for result in block["calls"] for log in result["logs"]),
+    )
+
+
+def movements(sender: Address, calls: tuple[Call, ...]) -> list[Movement]:
+    """The ether that the calls themselves carry."""
+    return [Movement(sender, call.to, call.value) for call in calls]
+
+
+def _call(sender: Address, call: Call) -> dict[str, str]:
+    return {"from": sender, "to": call.to, "data": call.data, "value": hex(call.value)}
+
+
+def _failure(draft: Draft, index: int, result: dict[str, Any]) -> SimulationFailed:
+    call, data = draft.calls[index], result.get("returnData") or "0x"
+    reason = reason_of(data) or (result.get("error") or {}).get("message", "no reason given")
+    return SimulationFailed(
+        f"{call.purpose} would revert: {reason}",
+        field=call.purpose,
+        value=call.to,
+        actual=data,
+        next_action="look at the reason; a retry builds the batch anew from fresh quotes",
+    )

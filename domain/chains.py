@@ -1,0 +1,150 @@
+"""The profile of a chain: where it is, what is deployed there, and how careful to be on it."""
+
+from decimal import Decimal
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from domain.amounts import Units
+from domain.deals import DealRequest, ExecutionMode, Step
+from domain.errors import InvalidInput, NotFound
+from domain.identifiers import Address, ChainId, ModuleId
+
+PRICED_ONCE: Final = (Step.FUND, Step.WRAP, Step.COLLATERALIZE, Step.BORROW, Step.SETTLE)
+PRICED_PER_CYCLE: Final = (Step.SWAP, Step.REDEEM)
+"""The steps whose gas a profile must state, because sizing reckons with it."""
+
+
+class _Profile(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Finality(_Profile):
+    """When a block can no longer be reorganised away.
+
+    `depth`: that many blocks on top of it. `tag`: the node's own ``finalized`` block.
+    """
+
+    kind: Literal["depth", "tag"]
+    depth: Annotated[int, Field(ge=0)] = 0
+
+
+class FeePolicy(_Profile):
+    """How transactions are priced; all fees in wei per gas."""
+
+    max_fee_per_gas_wei: Units
+    """The hard cap: no transaction ever bids more."""
+    priority_percentile: Annotated[int, Field(ge=1, le=99)] = 50
+    gas_margin: Annotated[Decimal, Field(ge=1, le=5)] = Decimal("1.5")
+    """Gas limit over simulated gas."""
+    bump_after_blocks: Annotated[int, Field(ge=1)] = 3
+    """A replacement is offered when a transaction was passed over by that many blocks."""
+
+
+class SubmissionLimits(_Profile):
+    """Time limits of sending and waiting, in seconds."""
+
+    submission_timeout_seconds: Annotated[int, Field(ge=1)] = 120
+    poll_interval_seconds: Annotated[Decimal, Field(gt=0, le=60)] = Decimal("0.05")
+
+
+class ModuleProfile(_Profile):
+    """One discount market of a chain. Contract fields are names in the address manifest."""
+
+    par_token: str
+    discount_token: str
+    collateral: str
+    collateral_receipt: str
+    """Aave's token for supplied collateral (the aToken)."""
+    debt_token: str
+    """Aave's variable debt token of the par token."""
+    pool: str
+    pool_fee: Annotated[int, Field(gt=0, lt=1_000_000)]
+    """The pool's fee in hundredths of a basis point."""
+    redemption: str
+    pipelined: bool = False
+    expected_duration_seconds: Annotated[int, Field(gt=0)] = 600
+    gas_units: dict[Step, Annotated[int, Field(gt=0)]]
+    """Upper estimate of the gas of each step, all its transactions together; settle's includes the
+    sweep's."""
+
+    @field_validator("gas_units")
+    @classmethod
+    def _every_priced_step(cls, gas_units: dict[Step, int]) -> dict[Step, int]:
+        missing = [step for step in (*PRICED_ONCE, *PRICED_PER_CYCLE) if step not in gas_units]
+        if missing:
+            raise InvalidInput(
+                f"gas_units has no estimate for {', '.join(missing)}",
+                field="gas_units",
+                value=", ".join(gas_units),
+                limit=", ".join((*PRICED_ONCE, *PRICED_PER_CYCLE)),
+                next_action="add an estimate of the gas of each step listed",
+            )
+        return gas_units
+
+
+class ChainProfile(_Profile):
+    """Everything the system knows about one chain before it asks a node."""
+
+    chain_id: ChainId
+    name: str
+    endpoints: Annotated[list[str], Field(min_length=1)]
+    contracts: dict[str, Address]
+    block_time_seconds: Annotated[int, Field(ge=1)]
+    confirmations: Annotated[int, Field(ge=1)]
+    finality: Finality
+    fees: FeePolicy
+    limits: SubmissionLimits = SubmissionLimits()
+    modules: dict[ModuleId, ModuleProfile]
+
+    def contract(self, name: str) -> Address:
+        """Address of a named contract; raises `NotFound` if the manifest does not have it."""
+        try:
+            return self.contracts[name]
+        except KeyError:
+            raise NotFound(
+                f"chain {self.chain_id} has no contract {name}",
+                field="contract",
+                value=name,
+                limit=", ".join(sorted(self.contracts)),
+                next_action=f"add {name} to the address manifest of chain {self.chain_id}",
+            ) from None
+
+    def module(self, name: ModuleId) -> ModuleProfile:
+        """Profile of a named module; raises `NotFound` listing those there are."""
+        try:
+            return self.modules[name]
+        except KeyError:
+            raise NotFound(
+                f"chain {self.chain_id} has no module {name}",
+                field="module",
+                value=name,
+                limit=", ".join(sorted(self.modules)),
+                next_action="choose one of the modules listed",
+            ) from None
+
+    def check_request(self, request: DealRequest) -> None:
+        """Raise unless this chain can run the request: module known, mode enabled."""
+        module = self.module(request.module)
+        if request.mode is ExecutionMode.PIPELINED and not module.pipelined:
+            raise InvalidInput(
+                f"module {request.module} on chain {self.chain_id} does not run pipelined deals",
+                field="mode",
+                value=request.mode,
+                limit=ExecutionMode.STEPWISE,
+                next_action="start the deal in stepwise mode",
+            )
+
+
+def find_chain(profiles: dict[ChainId, ChainProfile], chain_id: int) -> ChainProfile:
+    """Return the profile of a chain id; raises `NotFound` listing the chains there are."""
+    try:
+        return profiles[ChainId(chain_id)]
+    except KeyError:
+        raise NotFound(
+            f"chain {chain_id} is not configured",
+            field="chain_id",
+            value=chain_id,
+            limit=", ".join(str(known) for known in sorted(profiles)),
+            next_action="choose one of the chains listed, or add its profile",
+        ) from None

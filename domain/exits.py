@@ -1,0 +1,31 @@
+"""The way out, computed from what the account holds and owes now, never from memory."""
+
+from domain.amounts import BASIS_POINTS, ceil_div
+from domain.deals import Step
+from domain.positions import Position
+
+DEBT_BUFFER_BPS = 1
+"""Interest that may accrue between looking and repaying, over the debt: one basis point."""
+
+
+def debt_bound(debt: int) -> int:
+    """The most that `debt` token units may have grown to when the repayment is mined."""
+    return debt + ceil_div(debt * DEBT_BUFFER_BPS, BASIS_POINTS) + 1 if debt else 0
+
+
+def next_exit_step(position: Position) -> Step | None:
+    """The next batch on the way to an empty account; None when it is empty.
+
+    Discount tokens are turned into the par token first, a shortfall of the par token is made up
+    from the treasury, then one batch repays, withdraws and unwraps. The last sends everything that
+    is left to the treasury: only then is it known how much the interest was.
+    """
+    if position.discount:
+        return Step.UNWIND
+    if position.debt and position.par < debt_bound(position.debt):
+        return Step.TOP_UP
+    if position.debt or position.collateral or position.weth:
+        return Step.SETTLE
+    if position.par or position.wei:
+        return Step.SWEEP
+    return None

@@ -1,0 +1,250 @@
+"""Transactions as intents: what must happen on chain once, and the states it passes through.
+
+An intent owns one nonce for ever. What is sent for it is an attempt: signed bytes that only differ
+in their fees from the other attempts of the same intent.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from domain.amounts import SignedUnits, Units
+from domain.deals import Step, digest_of
+from domain.errors import LimitExceeded, PostConditionFailed, Problem
+from domain.identifiers import Address, ChainId, DealId
+from domain.positions import Position
+
+
+class IntentState(StrEnum):
+    """Where an intent stands; `INTENT_TRANSITIONS` says how it may move on."""
+
+    PREPARED = "PREPARED"
+    SIGNED = "SIGNED"
+    BROADCAST = "BROADCAST"
+    INCLUDED = "INCLUDED"
+    REVERTED = "REVERTED"
+    FINALIZED = "FINALIZED"
+    UNKNOWN = "UNKNOWN"
+    REPLACED = "REPLACED"
+    ABANDONED = "ABANDONED"
+
+
+INTENT_TRANSITIONS: Final[Mapping[IntentState, frozenset[IntentState]]] = {
+    IntentState.PREPARED: frozenset({IntentState.SIGNED, IntentState.ABANDONED}),
+    IntentState.SIGNED: frozenset({IntentState.BROADCAST}),
+    IntentState.BROADCAST: frozenset(
+        {
+            IntentState.INCLUDED,
+            IntentState.REVERTED,
+            IntentState.UNKNOWN,
+            IntentState.REPLACED,
+        }
+    ),
+    IntentState.UNKNOWN: frozenset(
+        {
+            IntentState.BROADCAST,
+            IntentState.INCLUDED,
+            IntentState.REVERTED,
+            IntentState.REPLACED,
+        }
+    ),
+    IntentState.INCLUDED: frozenset({IntentState.FINALIZED, IntentState.BROADCAST}),
+    IntentState.REVERTED: frozenset({IntentState.FINALIZED, IntentState.BROADCAST}),
+    IntentState.REPLACED: frozenset({IntentState.FINALIZED, IntentState.BROADCAST}),
+    IntentState.FINALIZED: frozenset(),
+    IntentState.ABANDONED: frozenset(),
+}
+"""The whole state machine; the database holds the same table as a constraint.
+
+`ABANDONED` is an intent of which no signature exists and whose nonce was given back.
+"""
+
+
+class Asset(StrEnum):
+    """What a post-condition speaks of. `COLLATERAL` and `DEBT` are Aave's tokens for both."""
+
+    ETHER = "ether"
+    WETH = "weth"
+    PAR = "par"
+    DISCOUNT = "discount"
+    COLLATERAL = "collateral"
+    DEBT = "debt"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Bound(_Model):
+    """A post-condition: the account's balance of an asset changes by minimum to maximum units.
+
+    Ether is counted without gas.
+    """
+
+    asset: Asset
+    minimum: SignedUnits
+    maximum: SignedUnits
+
+
+class BatchKey(_Model):
+    """Names one batch for ever: the same key is the same transactions, whatever is retried.
+
+    `round` counts a step's repetitions within the deal (cycles, rounds of an unwind), `attempt`
+    the new batches after one that ended without its effect.
+    """
+
+    deal_id: DealId
+    step: Step
+    round: Annotated[int, Field(ge=1)] = 1
+    attempt: Annotated[int, Field(ge=1)] = 1
+    fills_gap: bool = False
+    """The batch of no-ops that uses up the nonces of one that was given up."""
+
+    def __str__(self) -> str:
+        """The key as one text, such as ``alpha/swap/1/1``."""
+        suffix = "/fill" if self.fills_gap else ""
+        return f"{self.deal_id}/{self.step}/{self.round}/{self.attempt}{suffix}"
+
+
+class Fees(_Model):
+    """EIP-1559 fees in wei per gas."""
+
+    max_fee_per_gas: Units
+    max_priority_fee_per_gas: Units
+
+
+class Intent(_Model):
+    """One transaction, typed; nothing about it changes later but its fees."""
+
+    intent_id: str
+    chain_id: ChainId
+    sender: Address
+    nonce: Annotated[int, Field(ge=0, lt=2**63)]
+    to: Address
+    value: Units
+    data: Annotated[str, Field(pattern=r"^0x([0-9a-f]{2})*$")]
+    gas_limit: Annotated[int, Field(gt=0)]
+    fees: Fees
+    purpose: str
+    """What it does, in the words of a person."""
+    spends_rest: bool = False
+    """The value is all that is left after gas, so a higher fee lowers it by the same amount."""
+
+    def with_fees(self, fees: Fees) -> "Intent":
+        """The same intent at other fees; the value follows where it is the rest of the account.
+
+        Raises `LimitExceeded` if the rest does not pay for the gas at these fees.
+        """
+        value = self.value
+        if self.spends_rest:
+            value += (self.fees.max_fee_per_gas - fees.max_fee_per_gas) * self.gas_limit
+        if value < 0:
+            raise LimitExceeded(
+                f"the gas of {self.purpose} costs more than the account holds",
+                field="max_fee_per_gas",
+                value=fees.max_fee_per_gas,
+                limit=self.fees.max_fee_per_gas + self.value // self.gas_limit,
+                next_action="wait for cheaper gas, or send ether to the deal's account",
+            )
+        return self.model_copy(update={"fees": fees, "value": value})
+
+    def body_digest(self) -> str:
+        """SHA-256 over everything but nonce and fees: what the intent is for."""
+        body = f"{self.chain_id}|{self.sender}|{self.to}|{self.data}|{self.gas_limit}"
+        if not self.spends_rest:
+            body += f"|{self.value}"
+        return hashlib.sha256(body.encode()).hexdigest()
+
+
+class PreparedBatch(_Model):
+    """Dependent transactions of one account with consecutive nonces, simulated together."""
+
+    key: BatchKey
+    account: Address
+    """Whose balances the post-conditions speak of: always the deal's own account."""
+    intents: tuple[Intent, ...]
+    bounds: tuple[Bound, ...]
+    simulated_block: Annotated[int, Field(ge=0)]
+    simulated_changes: dict[Asset, SignedUnits]
+
+    def digest(self) -> str:
+        """SHA-256 over the typed fields and the simulated changes."""
+        return digest_of(self)
+
+    def with_fees(self, fees: Mapping[str, Fees]) -> "PreparedBatch":
+        """The same batch with other fees for the intents named."""
+        intents = tuple(
+            intent.with_fees(fees[intent.intent_id]) if intent.intent_id in fees else intent
+            for intent in self.intents
+        )
+        return self.model_copy(update={"intents": intents})
+
+
+class SignedTransaction(_Model):
+    """The bytes of one attempt, hexadecimal with 0x, and their transaction hash."""
+
+    intent_id: str
+    transaction_hash: str
+    raw: str
+    fees: Fees
+
+
+class Inclusion(_Model):
+    """Where and how one intent was mined."""
+
+    intent_id: str
+    purpose: str
+    transaction_hash: str
+    block_number: int
+    block_hash: str
+    succeeded: bool
+    gas_used: int
+    effective_gas_price: Units
+    value: Units
+
+    @property
+    def gas_cost_wei(self) -> int:
+        """What the sender paid for gas."""
+        return self.gas_used * self.effective_gas_price
+
+
+class StepOutcome(_Model):
+    """A confirmed batch: its receipts, what they changed, and the deal's account right after.
+
+    `changes` are the deal account's, ether without gas; `treasury_changes` the treasury's, ether
+    with the gas it paid. `problem` says why the step did not do what it promised.
+    """
+
+    key: BatchKey
+    inclusions: tuple[Inclusion, ...]
+    changes: dict[Asset, SignedUnits]
+    treasury_changes: dict[Asset, SignedUnits]
+    position: Position
+    problem: Problem | None = None
+
+    @property
+    def gas_used(self) -> int:
+        """Gas of all its transactions."""
+        return sum(inclusion.gas_used for inclusion in self.inclusions)
+
+    @property
+    def gas_cost_wei(self) -> int:
+        """Wei paid for that gas."""
+        return sum(inclusion.gas_cost_wei for inclusion in self.inclusions)
+
+
+def check_bounds(changes: Mapping[Asset, int], bounds: tuple[Bound, ...]) -> None:
+    """Raise `PostConditionFailed` naming the first asset whose change is out of bounds."""
+    for bound in bounds:
+        change = changes.get(bound.asset, 0)
+        if not bound.minimum <= change <= bound.maximum:
+            raise PostConditionFailed(
+                f"the balance of {bound.asset} changed by {change}",
+                field=bound.asset,
+                limit=f"{bound.minimum} to {bound.maximum}",
+                actual=change,
+                next_action="look at the step's transactions with `deal show`",
+            )

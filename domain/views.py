@@ -1,0 +1,44 @@
+"""A deal as people and programs see it, from the workflow's query or from the records."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from domain.deals import DealRequest, DealStatus
+from domain.errors import Problem
+from domain.identifiers import Address
+from domain.settlement import Settlement
+from domain.sizing import Sizing
+from domain.transactions import StepOutcome
+
+
+class StepView(BaseModel):
+    """One finished batch; times are the workflow's, in UTC."""
+
+    model_config = ConfigDict(frozen=True)
+
+    outcome: StepOutcome
+    started_at: datetime
+    finished_at: datetime
+
+
+class DealView(BaseModel):
+    """Where a deal stands. `version` grows with every change, so views can be ordered."""
+
+    model_config = ConfigDict(frozen=True)
+
+    request: DealRequest
+    status: DealStatus
+    version: Annotated[int, Field(ge=1)]
+    doing: str
+    """What is going on or waited for, in one line."""
+    account: Address | None = None
+    treasury: Address | None = None
+    sizing: Sizing | None = None
+    steps: tuple[StepView, ...] = ()
+    settlement: Settlement | None = None
+    problem: Problem | None = None
+    """Why the deal was denied, is unwinding or stuck."""
+    created_at: datetime
+    updated_at: datetime

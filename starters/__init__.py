@@ -1,0 +1,1 @@
+"""What starts deals and the system: the command line, the HTTP API, the embedded stack."""

@@ -1,0 +1,223 @@
+"""Deals as their workflows answer for them: start, look, command, follow."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+
+from temporalio.client import (
+    Client,
+    WithStartWorkflowOperation,
+    WorkflowHandle,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import TemporalError, WorkflowAlreadyStartedError
+from temporalio.service import RPCError
+
+from domain.deals import SETTLED, Command, DealRequest, check_command, ensure_same_request
+from domain.errors import NotFound, OutcomeUnknown, Unavailable, WaitTimedOut
+from domain.identifiers import DealId
+from domain.views import DealView
+from starters.deals.failures import domain_errors
+from workflows.deal.messages import CommandMessage
+from workflows.deal.workflow import TASK_QUEUE, DealWorkflow, workflow_id
+
+_ADMISSION_ID: Final = "admission"
+"""One update for all who start the same deal, so all get the first one's answer."""
+
+_QUERY_SECONDS: Final = 5
+_ANSWER_SECONDS: Final = 60
+_LOOK_SECONDS: Final = 0.25
+_PATIENCE_SECONDS: Final = 300
+"""How long following a deal puts up with nobody answering."""
+
+T = TypeVar("T")
+Unknown = Callable[[object], OutcomeUnknown]
+
+
+class DealClient:
+    """Talks to the workflows. Every method raises the domain's errors only."""
+
+    def __init__(self, client: Client) -> None:
+        """Use a connected client."""
+        self._client = client
+
+    async def start(self, request: DealRequest) -> DealView:
+        """Start a deal once, and return it as soon as it is admitted or denied.
+
+        The same request again gets the first one's answer; `Conflict` if the deal id was used with
+        another. `OutcomeUnknown` if no answer comes: repeating the same request is safe.
+        """
+        unknown = _unknown(
+            request.deal_id,
+            f"deal {request.deal_id} was handed over, but no answer came",
+            "check that the workers run, then start it again with the same body",
+        )
+        try:
+            view = await _answer(request.deal_id, self._start(request), unknown)
+        except WorkflowAlreadyStartedError:  # and it has ended
+            view = await self.view(request.deal_id)
+        ensure_same_request(view.request, request)
+        return view
+
+    async def view(self, deal_id: DealId) -> DealView:
+        """Ask the workflow where the deal stands. Raises `NotFound` and `Unavailable`."""
+        with domain_errors(deal_id):
+            return await self._handle(deal_id).query(
+                DealWorkflow.view, rpc_timeout=timedelta(seconds=_QUERY_SECONDS)
+            )
+
+    async def command(
+        self, deal_id: DealId, command: Command, message: CommandMessage, command_id: str
+    ) -> DealView:
+        """Give a command; the same `command_id` again is the same command.
+
+        Raises `NotFound`, `NotAllowed` (its state does not allow it) and `OutcomeUnknown`.
+        """
+        unknown = _unknown(
+            deal_id,
+            f"it is not known whether deal {deal_id} took the command {command}",
+            f"give it again under the same command id, {command_id}",
+        )
+        update = {
+            Command.PAUSE: DealWorkflow.pause,
+            Command.RESUME: DealWorkflow.resume,
+            Command.CANCEL: DealWorkflow.cancel,
+        }[command]
+        sent = self._handle(deal_id).execute_update(update, message, id=command_id)
+        try:
+            return await _answer(deal_id, sent, unknown)
+        except NotFound:
+            # Temporal says so of a workflow that has ended, too.
+            check_command(command, (await self.view(deal_id)).status)
+            raise
+
+    async def watch(self, deal_id: DealId) -> AsyncIterator[DealView]:
+        """Yield the deal now and after every change, until only a person could change it.
+
+        Raises `Unavailable` when nobody has answered for five minutes.
+        """
+        ending = asyncio.ensure_future(self._result(deal_id))
+        last: DealView | None = None
+        try:
+            while last is None or last.status not in SETTLED:
+                view = await self._look(deal_id, ending)
+                if view != last:
+                    yield view
+                last = view
+                if ending.done() and ending.result() == view:
+                    return
+                await asyncio.wait({ending}, timeout=_LOOK_SECONDS)
+        finally:
+            ending.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await ending
+
+    async def wait(self, deal_id: DealId, timeout: float | None = None) -> DealView:  # noqa: ASYNC109 - it is the caller's wish, and answered by its own error
+        """Wait until only a person could change the deal; `timeout` is in seconds.
+
+        Raises `WaitTimedOut`; the deal goes on.
+        """
+        last: DealView | None = None
+        try:
+            async with asyncio.timeout(timeout):
+                async for view in self.watch(deal_id):
+                    last = view
+        except TimeoutError:
+            raise WaitTimedOut(
+                f"deal {deal_id} has not ended yet",
+                field="timeout",
+                limit=f"{timeout:g} s",
+                actual=last and last.status,
+                next_action="wait again; the deal goes on",
+            ) from None
+        if last is None:
+            raise AssertionError  # watch yields at least once or raises
+        return last
+
+    def _handle(self, deal_id: DealId) -> WorkflowHandle[DealWorkflow, DealView]:
+        return self._client.get_workflow_handle_for(DealWorkflow.run, workflow_id(deal_id))
+
+    async def _start(self, request: DealRequest) -> DealView:
+        """Start and ask for the admission in one request to the server."""
+        start = WithStartWorkflowOperation(
+            DealWorkflow.run,
+            request,
+            id=workflow_id(request.deal_id),
+            task_queue=TASK_QUEUE,
+            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            static_summary=f"{request.working_liquidity} ETH for {request.bank}",
+        )
+        try:
+            return await self._client.execute_update_with_start_workflow(
+                DealWorkflow.admission, id=_ADMISSION_ID, start_workflow_operation=start
+            )
+        except (TemporalError, RPCError):
+            # The same error waits in the operation; unread, asyncio would complain about it.
+            with suppress(TemporalError, RPCError):
+                await start.workflow_handle()
+            raise
+
+    async def _result(self, deal_id: DealId) -> DealView:
+        """Wait for the workflow's end, through times when Temporal does not answer."""
+        while True:
+            try:
+                with domain_errors(deal_id):
+                    return await self._handle(deal_id).result()
+            except Unavailable:
+                await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _look(self, deal_id: DealId, ending: asyncio.Future[DealView]) -> DealView:
+        """The newest view: the workflow's result if it has ended, else its answer to a query."""
+        clock = asyncio.get_running_loop().time
+        until = clock() + _PATIENCE_SECONDS
+        while not ending.done():
+            try:
+                return await self.view(deal_id)
+            except Unavailable:
+                if clock() > until:
+                    raise
+                await asyncio.wait({ending}, timeout=_LOOK_SECONDS)
+        return ending.result()
+
+
+def _unknown(deal_id: DealId, message: str, next_action: str) -> Unknown:
+    """Make the error once it is known why no answer came."""
+
+    def error(actual: object) -> OutcomeUnknown:
+        return OutcomeUnknown(
+            message,
+            field="deal_id",
+            value=deal_id,
+            limit=f"an answer within {_ANSWER_SECONDS} s",
+            actual=actual,
+            next_action=next_action,
+        )
+
+    return error
+
+
+async def _answer(deal_id: DealId, call: Coroutine[Any, Any, T], unknown: Unknown) -> T:
+    """Await the answer to a change; raise `unknown` if none comes, as it may have happened."""
+    try:
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            with domain_errors(deal_id):
+                return await _cancellable(call)
+    except Unavailable as error:
+        raise unknown(error.problem.actual) from error
+    except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
+        raise unknown("none") from error
+
+
+async def _cancellable(call: Coroutine[Any, Any, T]) -> T:
+    """Cancel as asyncio expects it, where the SDK makes an error of its own out of it."""
+    try:
+        return await call
+    except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError from error
+        raise

@@ -1,0 +1,193 @@
+"""Reading the records: one deal, or pages of a list, newest first, as the role ``deal_reader``."""
+
+import base64
+import binascii
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, Self
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import DictRow, TupleRow, dict_row
+
+from domain.errors import InvalidInput, Unavailable
+from domain.identifiers import DealId
+from domain.views import DealView
+
+MAX_LIMIT: Final = 500
+DEFAULT_LIMIT: Final = 50
+_CONNECT_SECONDS: Final = 5
+
+Connections = Callable[[], AbstractAsyncContextManager[AsyncConnection[TupleRow]]]
+"""Where a connection comes from for one read: a pool's `connection`, or `single_connection`."""
+
+_COLUMNS: Final = """
+    request, status, version, doing, account, treasury, sizing, problem, created_at, updated_at,
+    settlement_ether_wei AS ether_wei, settlement_par AS par, settlement_profit_usd8 AS profit_usd8
+"""
+
+_FIND: Final = f"""
+SELECT {_COLUMNS}, (
+    SELECT coalesce(jsonb_agg(
+        jsonb_build_object(
+            'outcome', outcome, 'started_at', started_at, 'finished_at', finished_at
+        ) ORDER BY version
+    ), '[]'::jsonb)
+    FROM deals.deal_steps AS step WHERE step.deal_id = deal.deal_id
+) AS steps
+FROM deals.deals AS deal WHERE deal_id = %s
+"""  # noqa: S608 - put together from constants only
+
+_LIST: Final = f"SELECT {_COLUMNS} FROM deals.deals"  # noqa: S608 - a constant
+_NEWEST_FIRST: Final = " ORDER BY created_at DESC, deal_id DESC LIMIT %(limit)s"
+
+# Each filter that is given adds its condition; only these texts ever get into the query.
+_CONDITIONS: Final = {
+    "statuses": "status = ANY(%(statuses)s)",
+    "bank": "bank = %(bank)s",
+    "chain_id": "chain_id = %(chain_id)s",
+    "since": "created_at >= %(since)s",
+    "before": "(created_at, deal_id) < (%(created_at)s, %(deal_id)s)",
+}
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """Where the next page begins: after this deal."""
+
+    created_at: datetime
+    deal_id: DealId
+
+    def __str__(self) -> str:
+        """One opaque word."""
+        text = json.dumps([self.created_at.isoformat(), self.deal_id])
+        return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read it back; raise `InvalidInput` if it is not one of ours."""
+        try:
+            padded = text + "=" * (-len(text) % 4)
+            created_at, deal_id = json.loads(base64.urlsafe_b64decode(padded))
+            moment = datetime.fromisoformat(created_at)
+            if moment.tzinfo is None:
+                raise ValueError(created_at)
+            return cls(moment, DealId(deal_id))
+        except (binascii.Error, ValueError, TypeError):
+            raise InvalidInput(
+                "the cursor is not one that a list has given out",
+                field="cursor",
+                value=text,
+                limit="next_cursor of the page before",
+                next_action="list again without a cursor",
+            ) from None
+
+
+@dataclass(frozen=True)
+class DealFilter:
+    """Which deals to list; what is not given does not restrict. Times are when a deal began."""
+
+    statuses: tuple[str, ...] = ()
+    bank: str | None = None
+    chain_id: int | None = None
+    since: datetime | None = None
+    limit: int = DEFAULT_LIMIT
+    before: Cursor | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a page that is empty or too large."""
+        if not 1 <= self.limit <= MAX_LIMIT:
+            raise InvalidInput(
+                "limit is out of range",
+                field="limit",
+                value=self.limit,
+                limit=f"1 to {MAX_LIMIT}",
+                next_action="ask for fewer deals and follow next_cursor",
+            )
+
+
+@dataclass(frozen=True)
+class DealPage:
+    """Deals without their steps, and where the next page begins, if there is one."""
+
+    deals: list[DealView] = field(default_factory=list)
+    next_cursor: Cursor | None = None
+
+
+class RecordsReader:
+    """The records as they were last written: they may be behind the deals' workflows."""
+
+    def __init__(self, connections: Connections) -> None:
+        """Take a connection for each read."""
+        self._connections = connections
+
+    async def find(self, deal_id: DealId) -> DealView | None:
+        """Return one deal with its steps; None if it was never recorded. Raises `Unavailable`."""
+        rows = await self._fetch(_FIND, (deal_id,))
+        return _view(rows[0]) if rows else None
+
+    async def page(self, chosen: DealFilter) -> DealPage:
+        """Return one page, newest first. Raises `Unavailable`."""
+        given = [text for name, text in _CONDITIONS.items() if getattr(chosen, name)]
+        where = f" WHERE {' AND '.join(given)}" if given else ""
+        # One more than asked for tells whether there is a next page.
+        rows = await self._fetch(_LIST + where + _NEWEST_FIRST, _parameters(chosen))
+        deals = [_view(row) for row in rows[: chosen.limit]]
+        return DealPage(deals, _after(deals[-1]) if len(rows) > chosen.limit else None)
+
+    async def _fetch(self, query: str, parameters: Any) -> list[DictRow]:  # noqa: ANN401 - both styles
+        try:
+            async with (
+                self._connections() as connection,
+                connection.cursor(row_factory=dict_row) as cursor,
+            ):
+                await cursor.execute(query.encode(), parameters)
+                return await cursor.fetchall()
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            raise Unavailable(
+                "the records cannot be read now",
+                field="DEAL_DATABASE_URL",
+                actual=str(error).partition("\n")[0],
+                next_action="start the local stack with `deal local up`, or set DEAL_DATABASE_URL",
+            ) from error
+
+
+def single_connection(database_url: str) -> Connections:
+    """Open one connection a read: what a command that reads once needs."""
+
+    @asynccontextmanager
+    async def connection() -> AsyncIterator[AsyncConnection[TupleRow]]:
+        opened = await AsyncConnection.connect(
+            database_url, autocommit=True, connect_timeout=_CONNECT_SECONDS
+        )
+        async with opened:
+            yield opened
+
+    return connection
+
+
+def _parameters(chosen: DealFilter) -> dict[str, object]:
+    return {
+        "statuses": list(chosen.statuses),
+        "bank": chosen.bank,
+        "chain_id": chosen.chain_id,
+        "since": chosen.since,
+        "created_at": chosen.before and chosen.before.created_at,
+        "deal_id": chosen.before and chosen.before.deal_id,
+        "limit": chosen.limit + 1,
+    }
+
+
+def _after(deal: DealView) -> Cursor:
+    return Cursor(deal.created_at, deal.request.deal_id)
+
+
+def _view(row: DictRow) -> DealView:
+    """Build the view again; amounts come as decimals and are whole."""
+    amounts = {name: row.pop(name) for name in ("ether_wei", "par", "profit_usd8")}
+    settled = amounts["ether_wei"] is not None
+    row["settlement"] = {name: int(value) for name, value in amounts.items()} if settled else None
+    return DealView.model_validate(row)

@@ -1,0 +1,236 @@
+"""Temporal: found or fetched, and its development server as part of the stack."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from starters.local.cache import cache_dir, exclusive
+from starters.local.errors import LocalStackError
+from starters.local.logs import tail
+from starters.local.ports import LOOPBACK
+from starters.local.processes import ProcessSpec, base_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+NAME = "temporal"
+NAMESPACE = "default"
+USUAL_PORTS = {
+    "temporal": 7233,
+    "temporal-ui": 8233,
+    "temporal-http": 7243,
+    "temporal-metrics": 7253,
+}
+
+# The last release whose module installs by itself; later ones carry replace directives.
+_MODULE = "github.com/temporalio/cli/cmd/temporal@v1.5.1"
+_DOWNLOAD_SECONDS = 120.0
+_INSTALL_SECONDS = 1800.0
+
+# The server reads its queues 20 times a second unless told otherwise, which costs 45 ms at every
+# step of a workflow; one partition a queue spares a development server the forwarding between them.
+_DYNAMIC_CONFIG = {
+    "history.transferProcessorMaxPollRPS": 2000,
+    "history.timerProcessorMaxPollRPS": 2000,
+    "matching.numTaskqueueReadPartitions": 1,
+    "matching.numTaskqueueWritePartitions": 1,
+}
+_SQLITE_PRAGMAS = {"journal_mode": "WAL", "synchronous": "NORMAL"}
+
+
+def spec(stack: Path, ports: Mapping[str, int], binary: Path) -> ProcessSpec:
+    """Return how to run the development server, its data in `temporal/` of the stack's folder."""
+    folder = stack / "temporal"
+    folder.mkdir(parents=True, exist_ok=True)
+    ui_port = ports["temporal-ui"]
+    return ProcessSpec(
+        name=NAME,
+        command=_command(binary, folder / "temporal.sqlite", ports),
+        environment=base_environment(stack, folder),
+        folder=folder,
+        log=stack / "logs" / "temporal.log",
+        # Through the UI to the frontend to the namespace: all that users of the server need.
+        probe=f"http://{LOOPBACK}:{ui_port}/api/v1/namespaces/{NAMESPACE}",
+        stage=1,
+        ports=ports,
+        address=f"{LOOPBACK}:{ports['temporal']}, http://{LOOPBACK}:{ui_port}",
+    )
+
+
+def _command(binary: Path, database: Path, ports: Mapping[str, int]) -> tuple[str, ...]:
+    pragmas = [f"--sqlite-pragma={name}={value}" for name, value in _SQLITE_PRAGMAS.items()]
+    config = [f"--dynamic-config-value={key}={value}" for key, value in _DYNAMIC_CONFIG.items()]
+    return (
+        str(binary),
+        "server",
+        "start-dev",
+        f"--ip={LOOPBACK}",
+        f"--port={ports['temporal']}",
+        f"--ui-port={ports['temporal-ui']}",
+        f"--http-port={ports['temporal-http']}",
+        f"--metrics-port={ports['temporal-metrics']}",
+        f"--db-filename={database}",
+        "--log-level=warn",
+        "--disable-config-file",  # the user's own profiles are for other servers
+        *pragmas,
+        *config,
+    )
+
+
+def ensure_temporal(progress: Callable[[str], None] = lambda _: None) -> Path:
+    """Return a `temporal` program that works, fetching it once where there is none.
+
+    Looked for on PATH, then in the cache; then fetched by the SDK's download, then built by Go.
+
+    Args:
+        progress: told in a few words what is being done, for as long as it takes.
+
+    Raises:
+        LocalStackError: it is missing and could not be fetched.
+
+    """
+    if found := _find():
+        return found
+    progress("waiting for another process that fetches Temporal")
+    with exclusive(cache_dir() / "temporal.lock", timeout=_INSTALL_SECONDS):
+        if found := _find():
+            return found
+        progress("downloading Temporal")
+        if downloaded := _download():
+            return downloaded
+        return _install(progress)
+
+
+def _find() -> Path | None:
+    on_path = shutil.which("temporal")
+    candidates = [Path(on_path)] if on_path else []
+    candidates += [_built(), _downloaded()]
+    return next((candidate for candidate in candidates if _works(candidate)), None)
+
+
+def _built() -> Path:
+    return cache_dir() / "bin" / "temporal"
+
+
+def _downloaded() -> Path:
+    return cache_dir() / "bin" / "temporal-downloaded"
+
+
+def _works(binary: Path) -> bool:
+    if not binary.exists():
+        return False
+    try:
+        subprocess.run(  # noqa: S603 - a program found on PATH or in our own cache
+            [str(binary), "--version"], check=True, capture_output=True, timeout=30
+        )
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return True
+
+
+def _download() -> Path | None:
+    """Let the SDK download its own server; None where that fails, as on an offline machine."""
+    staging = cache_dir() / "download"
+    staging.mkdir(parents=True, exist_ok=True)
+    try:
+        # In a process of its own, because the SDK's download knows no time limit.
+        subprocess.run(  # noqa: S603 - this very module
+            [sys.executable, "-m", "starters.local.temporal", str(staging)],
+            check=True,
+            capture_output=True,
+            timeout=_DOWNLOAD_SECONDS,
+            cwd=Path(__file__).resolve().parents[2],
+        )
+    except subprocess.SubprocessError:
+        shutil.rmtree(staging, ignore_errors=True)
+        return None
+    return _adopt(staging)
+
+
+def _adopt(staging: Path) -> Path | None:
+    programs = [file for file in staging.iterdir() if os.access(file, os.X_OK) and file.is_file()]
+    if not programs:
+        return None
+    target = _downloaded()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    programs[0].replace(target)
+    shutil.rmtree(staging, ignore_errors=True)
+    return target if _works(target) else None
+
+
+async def _download_by_sdk(folder: str) -> None:
+    from temporalio.testing import WorkflowEnvironment  # noqa: PLC0415 - needed on a first run only
+
+    # The SDK downloads as part of starting; the server itself is of no use here.
+    environment = await WorkflowEnvironment.start_local(download_dest_dir=folder)
+    await environment.shutdown()
+
+
+def _install(progress: Callable[[str], None]) -> Path:
+    go = shutil.which("go")
+    if go is None:
+        raise LocalStackError(
+            what="Temporal is missing",
+            why="it is not on PATH, its download failed, and there is no Go to build it with",
+            action="Install the `temporal` command line tool or Go, or set TEMPORAL_ADDRESS "
+            "to a server that runs already.",
+        )
+    log = cache_dir() / "temporal-install.log"
+    with log.open("wb") as output:
+        build = subprocess.Popen(  # noqa: S603 - Go as found on PATH, a fixed module
+            [go, "install", _MODULE],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=dict(os.environ) | _go_folders(),
+        )
+    try:
+        _follow(build, progress)
+    finally:
+        if build.poll() is None:
+            build.kill()
+            build.wait()
+    if build.returncode != 0 or not _works(_built()):
+        raise LocalStackError(
+            what="Temporal could not be built",
+            why=f"`go install {_MODULE}` ended with status {build.returncode}",
+            action="Install the `temporal` command line tool, or set TEMPORAL_ADDRESS to a server "
+            f"that runs already; the log is {log}.",
+            detail=tail(log),
+        )
+    return _built()
+
+
+def _go_folders() -> dict[str, str]:
+    root = cache_dir()
+    return {
+        "GOPATH": str(root / "go"),
+        "GOCACHE": str(root / "go-build"),
+        "GOBIN": str(root / "bin"),
+        "GOFLAGS": "-modcacherw",  # else the cache cannot be removed with a plain rm
+    }
+
+
+def _follow(build: subprocess.Popen[bytes], progress: Callable[[str], None]) -> None:
+    began = time.monotonic()
+    while True:
+        elapsed = time.monotonic() - began
+        progress(f"building Temporal with Go, once; this takes minutes ({elapsed:.0f} s)")
+        try:
+            build.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            if elapsed > _INSTALL_SECONDS:
+                return
+        else:
+            return
+
+
+if __name__ == "__main__":
+    asyncio.run(_download_by_sdk(sys.argv[1]))

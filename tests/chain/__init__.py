@@ -1,0 +1,1 @@
+"""The local chain, tried against real nodes."""

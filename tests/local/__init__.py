@@ -1,0 +1,1 @@
+"""Tests of the embedded stack, against its real servers."""

@@ -1,0 +1,171 @@
+"""A chain's profile answers by name, and says what is missing."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from domain.chains import (
+    PRICED_ONCE,
+    PRICED_PER_CYCLE,
+    ChainProfile,
+    FeePolicy,
+    Finality,
+    ModuleProfile,
+    SubmissionLimits,
+    find_chain,
+)
+from domain.deals import DealRequest, Step, invalid_input_from
+from domain.errors import InvalidInput, NotFound
+from domain.identifiers import Address, ChainId, ModuleId
+
+WETH = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
+GAS = {step: 100_000 for step in (*PRICED_ONCE, *PRICED_PER_CYCLE)}
+
+
+def module(**changes: Any) -> dict[str, Any]:
+    names = {
+        name: name
+        for name, field in ModuleProfile.model_fields.items()
+        if field.is_required() and field.annotation is str
+    }
+    return {**names, "pool_fee": 100, "gas_units": GAS, **changes}
+
+
+def profile(chain_id: int = 138, **changes: Any) -> ChainProfile:
+    fields = {
+        "chain_id": chain_id,
+        "name": "test chain",
+        "endpoints": ["http://127.0.0.1:8545"],
+        "contracts": {"weth": WETH, "aave_pool": WETH},
+        "block_time_seconds": 1,
+        "confirmations": 1,
+        "finality": {"kind": "depth", "depth": 2},
+        "fees": {"max_fee_per_gas_wei": "100000000000"},
+        "modules": {"usdtz": module(), "fast": module(pipelined=True)},
+    }
+    return ChainProfile.model_validate({**fields, **changes})
+
+
+def request(**changes: Any) -> DealRequest:
+    fields = {
+        "deal_id": "alpha",
+        "bank": "first-bank",
+        "module": "usdtz",
+        "chain_id": 138,
+        "working_liquidity": "10",
+    }
+    return DealRequest.parse(**{**fields, **changes})
+
+
+def test_a_contract_is_found_by_its_name() -> None:
+    assert profile().contract("weth") == Address(WETH)
+
+
+def test_a_contract_missing_from_the_manifest_is_named_with_those_there_are() -> None:
+    with pytest.raises(NotFound) as caught:
+        profile().contract("multicall3")
+    problem = caught.value.problem
+    assert (problem.field, problem.value) == ("contract", "multicall3")
+    assert problem.limit == "aave_pool, weth"
+    assert problem.next_action == "add multicall3 to the address manifest of chain 138"
+
+
+def test_a_module_is_found_by_its_name() -> None:
+    assert profile().module(ModuleId("fast")).pipelined
+
+
+def test_an_unknown_module_is_refused_with_those_there_are() -> None:
+    with pytest.raises(NotFound) as caught:
+        profile().check_request(request(module="usdty"))
+    problem = caught.value.problem
+    assert (problem.field, problem.value, problem.limit) == ("module", "usdty", "fast, usdtz")
+    assert problem.next_action == "choose one of the modules listed"
+
+
+@pytest.mark.parametrize(
+    ("module_id", "mode"), [("usdtz", "stepwise"), ("fast", "stepwise"), ("fast", "pipelined")]
+)
+def test_a_request_that_its_module_can_run_is_accepted(module_id: str, mode: str) -> None:
+    profile().check_request(request(module=module_id, mode=mode))
+
+
+def test_pipelined_deals_are_refused_where_the_module_does_not_run_them() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        profile().check_request(request(mode="pipelined"))
+    problem = caught.value.problem
+    assert (problem.field, problem.value, problem.limit) == ("mode", "pipelined", "stepwise")
+    assert problem.next_action == "start the deal in stepwise mode"
+
+
+def test_a_chain_is_found_by_its_id() -> None:
+    chain = profile(651940)
+    assert find_chain({ChainId(138): profile(), ChainId(651940): chain}, 651940) is chain
+
+
+def test_an_unknown_chain_is_refused_with_those_there_are() -> None:
+    profiles = {ChainId(651940): profile(651940), ChainId(138): profile()}
+    with pytest.raises(NotFound) as caught:
+        find_chain(profiles, 1)
+    problem = caught.value.problem
+    assert (problem.field, problem.value, problem.limit) == ("chain_id", "1", "138, 651940")
+    assert problem.next_action
+
+
+def test_a_profile_survives_json() -> None:
+    chain = profile()
+    again = ChainProfile.model_validate_json(chain.model_dump_json())
+    assert again == chain
+    assert type(again.contract("weth")) is Address
+
+
+def test_what_a_profile_does_not_say_has_a_careful_default() -> None:
+    chain = profile(finality={"kind": "tag"})
+    assert chain.finality == Finality(kind="tag", depth=0)
+    assert chain.limits == SubmissionLimits(submission_timeout_seconds=120)
+    assert chain.fees == FeePolicy(max_fee_per_gas_wei=100_000_000_000, priority_percentile=50)
+    assert not chain.module(ModuleId("usdtz")).pipelined
+
+
+@pytest.mark.parametrize("step", [*PRICED_ONCE, *PRICED_PER_CYCLE])
+def test_a_module_without_an_estimate_for_a_steps_gas_is_refused(step: Step) -> None:
+    gas = {name: units for name, units in GAS.items() if name is not step}
+    with pytest.raises(ValidationError) as caught:
+        profile(modules={"usdtz": module(gas_units=gas)})
+    problem = invalid_input_from(caught.value).problem
+    assert problem.field == "modules.usdtz.gas_units"
+    assert step in problem.message
+    assert problem.next_action == "add an estimate of the gas of each step listed"
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"endpoints": []}, "endpoints"),
+        ({"contracts": {"weth": WETH.lower()}}, "contracts.weth"),
+        ({"contracts": {"weth": "0x" + "0" * 40}}, "contracts.weth"),
+        ({"block_time_seconds": 0}, "block_time_seconds"),
+        ({"confirmations": 0}, "confirmations"),
+        ({"finality": {"kind": "hope"}}, "finality.kind"),
+        ({"finality": {"kind": "depth", "depth": -1}}, "finality.depth"),
+        ({"fees": {"max_fee_per_gas_wei": -1}}, "fees.max_fee_per_gas_wei"),
+        ({"fees": {"max_fee_per_gas_wei": 1.5}}, "fees.max_fee_per_gas_wei"),
+        ({"fees": {"max_fee_per_gas_wei": 1, "gas_margin": "0.9"}}, "fees.gas_margin"),
+        ({"limits": {"poll_interval_seconds": "0"}}, "limits.poll_interval_seconds"),
+        ({"modules": {"Usdtz": {}}}, "modules.Usdtz.[key]"),
+        ({"modules": {"usdtz": module(pool_fee=0)}}, "modules.usdtz.pool_fee"),
+        ({"modules": {"usdtz": module(pool_fee=1_000_000)}}, "modules.usdtz.pool_fee"),
+        ({"modules": {"usdtz": module(gas_units={**GAS, "fund": 0})}}, "modules.usdtz.gas_units.fund"),
+        ({"modules": {"usdtz": module(typo=1)}}, "modules.usdtz.typo"),
+        ({"chain_ids": 138}, "chain_ids"),
+    ],
+)
+def test_a_bad_profile_is_refused_with_the_path_to_the_field(
+    changes: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(ValidationError) as caught:
+        profile(**changes)
+    problem = invalid_input_from(caught.value).problem
+    assert problem.field == field
+    assert problem.limit
+    assert problem.next_action

@@ -1,0 +1,52 @@
+"""The deals worker: the deal workflow, and the records it writes as local activities."""
+
+from contextlib import AsyncExitStack
+from datetime import timedelta
+
+from temporalio.client import Client
+from temporalio.worker import Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from activities.deals.records import Records
+from workers.runtime.failures import FailureInterceptor
+from workers.runtime.process import database_pool, run_process
+from workers.runtime.settings import DealsWorkerSettings
+from workflows.deal.workflow import TASK_QUEUE, DealWorkflow
+
+_DATABASE_CONNECTIONS = 10
+
+WORKFLOW_RUNNER = SandboxedWorkflowRunner(
+    restrictions=SandboxRestrictions.default.with_passthrough_modules(
+        # Pure code, checked by the import rule: loading it anew would cost every workflow a second
+        # of processor time.
+        "domain",
+        "activities.deals.interface",
+        "activities.protocols.interface",
+        "activities.signing.interface",
+        "activities.transactions.interface",
+    )
+)
+
+
+async def build(
+    settings: DealsWorkerSettings, client: Client, stack: AsyncExitStack
+) -> list[Worker]:
+    """The worker of the ``deals`` queue."""
+    pool = await stack.enter_async_context(
+        database_pool(settings.database_url, size=_DATABASE_CONNECTIONS)
+    )
+    return [
+        Worker(
+            client,
+            task_queue=TASK_QUEUE,
+            workflows=[DealWorkflow],
+            activities=[Records(pool).record_deal],
+            workflow_runner=WORKFLOW_RUNNER,
+            interceptors=[FailureInterceptor()],
+            graceful_shutdown_timeout=timedelta(seconds=settings.graceful_shutdown_seconds),
+        )
+    ]
+
+
+if __name__ == "__main__":
+    run_process("deals", DealsWorkerSettings, build)

@@ -1,0 +1,1 @@
+"""What every worker process shares: settings, connections, telemetry, lifecycle."""

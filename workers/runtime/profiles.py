@@ -1,0 +1,100 @@
+"""Chain profiles from ``<config dir>/<chain id>.toml`` and the address manifest each names.
+
+Endpoints are a deployment's own affair: ``DEAL_CHAIN_<id>_ENDPOINTS`` (comma separated) replaces
+the ones in the file.
+"""
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from domain.chains import ChainProfile
+from domain.deals import invalid_input_from
+from domain.errors import InvalidConfiguration
+from domain.identifiers import ChainId
+
+_CONTRACT_FIELDS = (
+    "par_token",
+    "discount_token",
+    "collateral",
+    "collateral_receipt",
+    "debt_token",
+    "pool",
+    "redemption",
+)
+
+
+def load_profiles(
+    config_dir: Path, environment: Mapping[str, str] | None = None
+) -> dict[ChainId, ChainProfile]:
+    """Load every profile of a folder; raise `InvalidConfiguration` naming file and field."""
+    files = sorted(config_dir.glob("*.toml"))
+    if not files:
+        raise InvalidConfiguration(
+            "there is no chain profile",
+            field="DEAL_CONFIG_DIR",
+            value=config_dir,
+            limit="at least one <chain id>.toml",
+            next_action="point DEAL_CONFIG_DIR to the folder with the chain profiles",
+        )
+    variables = os.environ if environment is None else environment
+    profiles = [_load(file, variables) for file in files]
+    return {profile.chain_id: profile for profile in profiles}
+
+
+def _load(file: Path, variables: Mapping[str, str]) -> ChainProfile:
+    fields = _read(file, tomllib.loads)
+    manifest_file = file.with_name(str(fields.pop("addresses", f"{file.stem}.addresses.json")))
+    manifest = _read(manifest_file, json.loads)
+    fields["contracts"] = manifest.get("contracts")
+    endpoints = variables.get(f"DEAL_CHAIN_{fields.get('chain_id')}_ENDPOINTS")
+    if endpoints:
+        fields["endpoints"] = [endpoint.strip() for endpoint in endpoints.split(",")]
+    try:
+        profile = ChainProfile.model_validate(fields)
+    except ValidationError as error:
+        problem = invalid_input_from(error).problem
+        raise _wrong(file, problem.field, problem.value, problem.limit) from None
+    _check_consistent(file, profile, manifest)
+    return profile
+
+
+def _read(file: Path, parse: Any) -> dict[str, Any]:  # noqa: ANN401 - a parser of either format
+    try:
+        return dict(parse(file.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise _wrong(file, "file", error.strerror, "a readable file") from None
+    except (ValueError, TypeError) as error:
+        raise _wrong(file, "file", str(error), f"well-formed {file.suffix[1:].upper()}") from None
+
+
+def _check_consistent(file: Path, profile: ChainProfile, manifest: dict[str, Any]) -> None:
+    """The file's name, its chain id and the manifest's must agree; names must be in it."""
+    if file.stem != str(profile.chain_id):
+        raise _wrong(file, "chain_id", profile.chain_id, f"{file.stem}, as the file is called")
+    if manifest.get("chain_id") != profile.chain_id:
+        raise _wrong(
+            file, "addresses.chain_id", manifest.get("chain_id"), f"{profile.chain_id}"
+        )
+    for name, module in profile.modules.items():
+        for field in _CONTRACT_FIELDS:
+            contract = getattr(module, field)
+            if contract not in profile.contracts:
+                raise _wrong(
+                    file, f"modules.{name}.{field}", contract, "a name in the address manifest"
+                )
+
+
+def _wrong(file: Path, field: str | None, value: object, limit: str | None) -> InvalidConfiguration:
+    return InvalidConfiguration(
+        f"{file.name}: {field} is not usable",
+        field=f"{file.name}: {field}",
+        value=value,
+        limit=limit,
+        next_action=f"correct {file.name}, then run `deal config check`",
+    )

@@ -1,0 +1,86 @@
+"""Settings of every process, from environment variables; a wrong one is named, never guessed.
+
+Each role has its own class, so a process can only see what its role needs.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from domain.deals import invalid_input_from
+from domain.errors import InvalidConfiguration
+from domain.identifiers import Address
+
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+DEFAULT_CONFIG_DIR = PROJECT_ROOT / "deploy" / "config"
+
+
+def _directory(path: Path) -> Path:
+    if not path.is_dir():
+        msg = f"{path} is not a directory"
+        raise ValueError(msg)
+    return path
+
+
+class Settings(BaseSettings):
+    """What every process needs. Temporal's own variables are read by its environment config."""
+
+    model_config = SettingsConfigDict(env_prefix="DEAL_", frozen=True, extra="ignore")
+
+    environment: Literal["development", "production"] = "production"
+    config_dir: Annotated[Path, AfterValidator(_directory)] = DEFAULT_CONFIG_DIR
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the environment; raise `InvalidConfiguration` naming the variable that is wrong."""
+        try:
+            return cls()
+        except ValidationError as error:
+            problem = invalid_input_from(error).problem
+            prefix = cls.model_config.get("env_prefix", "")
+            name = f"{prefix}{problem.field}".upper()
+            raise InvalidConfiguration(
+                f"{name}: {problem.message}",
+                field=name,
+                value=problem.value,
+                limit=problem.limit,
+                next_action=f"set {name}, or start the local stack with `deal local up`",
+            ) from None
+
+
+class WorkerSettings(Settings):
+    """What every worker process needs."""
+
+    database_url: str
+    metrics_address: str | None = None
+    """``host:port`` to serve Prometheus metrics on; none are served without it."""
+    ready_file: Path | None = None
+    """Created when the worker polls, removed when it stops."""
+    graceful_shutdown_seconds: int = 30
+
+
+class DealsWorkerSettings(WorkerSettings):
+    """The deals worker: workflows and records."""
+
+
+class ChainWorkerSettings(WorkerSettings):
+    """A chain worker: reads and transactions of one or more chains."""
+
+    treasury_address: Address
+
+
+class SignerSettings(WorkerSettings):
+    """The signer: keys and its journal, no endpoints."""
+
+    keystore_file: Path
+    keystore_passphrase_file: Path
+
+
+class ClientSettings(Settings):
+    """Command line and API: read the records, talk to Temporal."""
+
+    database_url: str
+    treasury_address: Address | None = None
+    web_ui: str | None = None

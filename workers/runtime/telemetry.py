@@ -1,0 +1,69 @@
+"""Logs as JSON lines, metrics for Prometheus, traces by OTLP where a collector is named."""
+
+import logging
+import os
+import sys
+
+import structlog
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from prometheus_client import start_http_server
+from temporalio.client import Interceptor as ClientInterceptor
+from temporalio.contrib.opentelemetry import TracingInterceptor
+
+from domain.errors import InvalidConfiguration
+
+
+def set_up_logging() -> None:
+    """One JSON object a line on standard error, for our logs and those of libraries."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processor=structlog.processors.JSONRenderer(), foreign_pre_chain=shared
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+
+
+def serve_metrics(address: str | None) -> None:
+    """Serve Prometheus metrics on ``host:port``; nothing without an address."""
+    if address is None:
+        return
+    host, _, port = address.rpartition(":")
+    try:
+        start_http_server(int(port), addr=host)
+    except (OSError, ValueError) as error:
+        raise InvalidConfiguration(
+            "metrics cannot be served there",
+            field="DEAL_METRICS_ADDRESS",
+            value=address,
+            limit="host:port with a free port",
+            actual=str(error),
+            next_action="choose another port",
+        ) from None
+
+
+def tracing_interceptors(service: str) -> list[ClientInterceptor]:
+    """Trace to the collector that ``OTEL_EXPORTER_OTLP_ENDPOINT`` names, if it does."""
+    if not os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+        return []
+    provider = TracerProvider(resource=Resource.create({SERVICE_NAME: service}))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(provider)
+    return [TracingInterceptor()]

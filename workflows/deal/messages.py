@@ -1,0 +1,14 @@
+"""Messages to a running deal."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class CommandMessage(BaseModel):
+    """Who asks for a change and why; both are kept in the history."""
+
+    model_config = ConfigDict(frozen=True, str_strip_whitespace=True)
+
+    who: Annotated[str, Field(min_length=1, max_length=200)]
+    why: Annotated[str, Field(min_length=1, max_length=500)]

@@ -1,0 +1,57 @@
+"""Named sets of activity options: what may take how long, and what is tried again.
+
+Errors that trying again cannot cure are raised as non-retryable by the activities themselves, so
+the policies here only say how patiently the others are repeated.
+"""
+
+from datetime import timedelta
+from typing import Final, TypedDict
+
+from temporalio.common import RetryPolicy
+from temporalio.workflow import ActivityCancellationType
+
+_PATIENT: Final = RetryPolicy(
+    initial_interval=timedelta(seconds=0.5), backoff_coefficient=2, maximum_interval=timedelta(seconds=10)
+)
+
+
+class ActivityOptions(TypedDict, total=False):
+    """The options of `workflow.execute_activity` that a set may fix."""
+
+    start_to_close_timeout: timedelta
+    schedule_to_close_timeout: timedelta
+    heartbeat_timeout: timedelta
+    retry_policy: RetryPolicy
+    cancellation_type: ActivityCancellationType
+
+
+ADMISSION: Final = ActivityOptions(
+    start_to_close_timeout=timedelta(seconds=15),
+    schedule_to_close_timeout=timedelta(seconds=60),
+    retry_policy=_PATIENT,
+)
+"""Before anything was signed: give up within a minute and deny."""
+
+READ: Final = ActivityOptions(start_to_close_timeout=timedelta(seconds=15), retry_policy=_PATIENT)
+"""Look at the chain, for as long as it takes until a node answers."""
+
+PREPARE: Final = ActivityOptions(
+    start_to_close_timeout=timedelta(seconds=30), retry_policy=_PATIENT
+)
+"""Build and simulate, for as long as it takes."""
+
+SIGN: Final = ActivityOptions(start_to_close_timeout=timedelta(seconds=30), retry_policy=_PATIENT)
+"""Sign, for as long as it takes until the signer is there."""
+
+DELIVER: Final = ActivityOptions(
+    start_to_close_timeout=timedelta(minutes=30),
+    heartbeat_timeout=timedelta(seconds=20),
+    retry_policy=_PATIENT,
+    cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+)
+"""Deliver until included: never given up, since the bytes are signed."""
+
+RECORD: Final = ActivityOptions(
+    start_to_close_timeout=timedelta(seconds=10), retry_policy=_PATIENT
+)
+"""Write the records; a deal does not move on without them."""

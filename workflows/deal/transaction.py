@@ -1,0 +1,117 @@
+"""One batch from preparation to confirmation: the three activities, and what joins them.
+
+A batch that was prepared is always brought to an end here, delivered or given up with its nonces
+accounted for; so whatever happens between two batches, nothing is left half done on chain.
+"""
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError
+
+from activities.signing.interface import SignBatch, SigningActivities
+from activities.transactions.interface import (
+    DeliverBatch,
+    Delivery,
+    PrepareBatch,
+    TransactionActivities,
+)
+from domain.deals import DealRequest
+from domain.transactions import PreparedBatch, SignedTransaction
+from workflows.deal import options
+from workflows.deal.failures import problem_of
+from workflows.deal.state import DealFailure
+
+SIGNER_QUEUE = "signer"
+
+
+def chain_queue(chain_id: int) -> str:
+    """The task queue of a chain's workers."""
+    return f"chain-{chain_id}"
+
+
+async def execute_batch(order: PrepareBatch) -> Delivery:
+    """Prepare, sign and deliver. Raises `DealFailure` if it cannot be prepared or signed."""
+    label = f"{order.key.step} {order.key.round}"
+    if order.key.attempt > 1:
+        label += f", attempt {order.key.attempt}"
+    try:
+        batch: PreparedBatch = await workflow.execute_activity_method(
+            TransactionActivities.prepare_batch,
+            order,
+            task_queue=chain_queue(order.request.chain_id),
+            summary=f"{label}: build, simulate and number",
+            **options.PREPARE,
+        )
+    except ActivityError as error:
+        raise DealFailure(problem_of(error)) from error
+    try:
+        signed = await _sign(order.request, batch, f"{label}: sign {len(batch.intents)}")
+    except ActivityError as error:
+        await _give_up(order.request, batch, label)
+        raise DealFailure(problem_of(error)) from error
+    return await _deliver(order.request, batch, signed, label)
+
+
+async def _deliver(
+    request: DealRequest,
+    batch: PreparedBatch,
+    signed: tuple[SignedTransaction, ...],
+    label: str,
+) -> Delivery:
+    """Deliver until it is confirmed, signing replacements where the fees became too low."""
+    while True:
+        purposes = ", ".join(intent.purpose for intent in batch.intents)
+        delivery: Delivery = await workflow.execute_activity_method(
+            TransactionActivities.deliver_batch,
+            DeliverBatch(batch=batch, signed=signed, request=request),
+            task_queue=chain_queue(request.chain_id),
+            summary=f"{label}: {purposes}"[:200],
+            **options.DELIVER,
+        )
+        if delivery.outcome is not None:
+            return delivery
+        batch = batch.with_fees(delivery.replacements)
+        signed = await _sign(request, batch, f"{label}: sign again at a higher fee")
+
+
+async def _sign(
+    request: DealRequest, batch: PreparedBatch, summary: str
+) -> tuple[SignedTransaction, ...]:
+    result = await workflow.execute_activity_method(
+        SigningActivities.sign_batch,
+        SignBatch(
+            chain_id=request.chain_id,
+            module=request.module,
+            batch=batch,
+            digest=batch.digest(),
+        ),
+        task_queue=SIGNER_QUEUE,
+        summary=summary,
+        **options.SIGN,
+    )
+    return result.transactions
+
+
+async def _give_up(request: DealRequest, batch: PreparedBatch, label: str) -> None:
+    """Leave no gap: the signer promises silence, then the nonces go back or are filled."""
+    withheld = await workflow.execute_activity_method(
+        SigningActivities.withhold_batch,
+        batch,
+        task_queue=SIGNER_QUEUE,
+        summary=f"{label}: never to be signed",
+        **options.SIGN,
+    )
+    if withheld.signed:
+        # Signed before after all: then it may be out, and must be brought to its end.
+        signed = await _sign(request, batch, f"{label}: the same signatures again")
+        await _deliver(request, batch, signed, label)
+        return
+    fill: PreparedBatch | None = await workflow.execute_activity_method(
+        TransactionActivities.abandon_batch,
+        batch,
+        task_queue=chain_queue(request.chain_id),
+        summary=f"{label}: give the nonces back",
+        **options.PREPARE,
+    )
+    if fill is not None:
+        signed = await _sign(request, fill, f"{label}: sign no-ops")
+        await _deliver(request, fill, signed, label)

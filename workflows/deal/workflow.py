@@ -1,0 +1,401 @@
+"""The deal: admitted, funded, run step by step, settled; or unwound from wherever it stands."""
+
+import asyncio
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+
+with workflow.unsafe.imports_passed_through():
+    from activities.deals.interface import DealRecord, RecordActivities
+    from activities.protocols.interface import (
+        MarketReading,
+        ProtocolActivities,
+        ReadMarket,
+        ReadPosition,
+    )
+    from activities.signing.interface import DealAccounts, OpenAccount, SigningActivities
+    from activities.transactions.interface import (
+        FinalizeDeal,
+        PrepareBatch,
+        TransactionActivities,
+    )
+    from domain.deals import Command, DealRequest, DealStatus, Step, check_command
+    from domain.errors import DealError, LimitExceeded, Problem, RedemptionFrozen
+    from domain.exits import next_exit_step
+    from domain.positions import Position
+    from domain.settlement import settle
+    from domain.sizing import size_deal
+    from domain.transactions import BatchKey
+    from domain.views import DealView, StepView
+    from workflows.deal import options
+    from workflows.deal.failures import problem_of
+    from workflows.deal.messages import CommandMessage
+    from workflows.deal.state import DealCancelled, DealFailure, DealState
+    from workflows.deal.story import details_of
+    from workflows.deal.transaction import SIGNER_QUEUE, chain_queue, execute_batch
+
+TASK_QUEUE = "deals"
+_STEP_ATTEMPTS = 3
+_EXIT_ATTEMPTS = 5
+_RETRY_AFTER = timedelta(seconds=2)
+_PROBE_EVERY = timedelta(seconds=5)
+
+
+def workflow_id(deal_id: str) -> str:
+    """The workflow that runs a deal."""
+    return f"deal-{deal_id}"
+
+
+@workflow.defn(name="Deal")
+class DealWorkflow:
+    """Runs one deal from request to the last wei swept home."""
+
+    @workflow.init
+    def __init__(self, request: DealRequest) -> None:
+        """Start from the request; nothing has happened yet."""
+        now = workflow.now()
+        self._deal = DealState(request=request, created_at=now, updated_at=now)
+        self._admitted = False
+
+    @workflow.run
+    async def run(self, request: DealRequest) -> DealView:  # noqa: ARG002 - taken by __init__
+        """Run to the end and return the deal as it ended."""
+        deal = asyncio.create_task(self._run())
+        while not deal.done():
+            try:
+                await asyncio.shield(deal)
+            except BaseException as error:
+                if deal.done() or not is_cancelled_exception(error):
+                    raise
+                # Cancelling the workflow means what the cancel command means: unwind, not vanish.
+                self._deal.cancel = CommandMessage(who="temporal", why="workflow cancelled")
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return self._deal.view()
+
+    # -- messages -------------------------------------------------------------------------------
+
+    @workflow.query
+    def view(self) -> DealView:
+        """The deal as it stands."""
+        return self._deal.view()
+
+    @workflow.update
+    async def admission(self) -> DealView:
+        """Answer once the deal is admitted or denied."""
+        await workflow.wait_condition(lambda: self._admitted)
+        return self._deal.view()
+
+    @workflow.update
+    async def pause(self, message: CommandMessage) -> DealView:
+        """Stop before the next step; the one under way is brought to its end."""
+        self._deal.pause = message
+        self._tell(f"pausing: {message.why} ({message.who})")
+        return self._deal.view()
+
+    @pause.validator
+    def _may_pause(self, message: CommandMessage) -> None:  # noqa: ARG002 - the state decides
+        self._check(Command.PAUSE)
+
+    @workflow.update
+    async def resume(self, message: CommandMessage) -> DealView:
+        """Go on with the next step."""
+        self._deal.pause = None
+        self._tell(f"resuming: {message.why} ({message.who})")
+        return self._deal.view()
+
+    @resume.validator
+    def _may_resume(self, message: CommandMessage) -> None:  # noqa: ARG002 - the state decides
+        if self._deal.pause is None or self._deal.status is not DealStatus.EXECUTING:
+            self._check(Command.RESUME)
+
+    @workflow.update
+    async def cancel(self, message: CommandMessage) -> DealView:
+        """Unwind from what the chain says, after the step under way has ended."""
+        self._deal.cancel = message
+        self._tell(f"cancelling: {message.why} ({message.who})")
+        return self._deal.view()
+
+    @cancel.validator
+    def _may_cancel(self, message: CommandMessage) -> None:  # noqa: ARG002 - the state decides
+        self._check(Command.CANCEL)
+
+    def _check(self, command: Command) -> None:
+        try:
+            check_command(command, self._deal.status)
+        except DealError as error:
+            raise ApplicationError(
+                str(error), error.problem.model_dump(), type=error.code, non_retryable=True
+            ) from None
+
+    # -- the deal -------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        try:
+            await self._admit()
+        except DealFailure as failure:
+            self._deal.problem = failure.problem
+            await self._move(DealStatus.DENIED, f"denied: {failure.problem.message}")
+            self._admitted = True
+            return
+        try:
+            await self._execute()
+            await self._finish(DealStatus.COMPLETED)
+        except DealCancelled:
+            await self._unwind_until_done()
+        except DealFailure as failure:
+            self._deal.problem = failure.problem
+            await self._unwind_until_done()
+
+    async def _execute(self) -> None:
+        """The deal as a trader would tell it."""
+        await self._step(Step.FUND)
+        await self._step(Step.WRAP)
+        await self._step(Step.COLLATERALIZE)
+        await self._step(Step.BORROW)
+        for cycle in range(1, self._sizing.cycles + 1):
+            if not await self._swap_pays(cycle):
+                break
+            await self._redeem()
+        await self._leave(await self._step_position(), gated=True)
+
+    async def _admit(self) -> None:
+        """Open the account, look at the markets, size the deal; or raise `DealFailure`."""
+        request = self._deal.request
+        await self._move(DealStatus.REQUESTED, "sizing")
+        try:
+            accounts: DealAccounts = await workflow.execute_activity_method(
+                SigningActivities.open_account,
+                OpenAccount(deal_id=request.deal_id),
+                task_queue=SIGNER_QUEUE,
+                summary="Open the deal's own account",
+                **options.ADMISSION,
+            )
+            reading = await self._read_market(accounts, options.ADMISSION)
+            self._deal.sizing = size_deal(request, reading.module, reading.market)
+        except ActivityError as error:
+            raise DealFailure(problem_of(error)) from error
+        except DealError as error:
+            raise DealFailure(error.problem) from error
+        self._deal.account, self._deal.treasury = accounts.account, accounts.treasury
+        self._deal.module = reading.module
+        await self._move(DealStatus.EXECUTING, "admitted")
+        self._admitted = True
+
+    async def _swap_pays(self, cycle: int) -> bool:
+        """Swap; False if a later cycle would not pay any more, which is no failure."""
+        try:
+            await self._step(Step.SWAP)
+        except DealFailure as failure:
+            if cycle > 1 and failure.problem.code == LimitExceeded.code:
+                self._tell(f"no further cycle: {failure.problem.message}")
+                return False
+            raise
+        return True
+
+    async def _redeem(self) -> None:
+        """Redeem, waiting as long as redemption is frozen unless somebody cancels."""
+        while True:
+            try:
+                await self._step(Step.REDEEM)
+            except DealFailure as failure:
+                if failure.problem.code != RedemptionFrozen.code:
+                    raise
+                await self._wait_for_redemption(failure.problem)
+            else:
+                return
+
+    async def _wait_for_redemption(self, problem: Problem) -> None:
+        await self._move(DealStatus.FROZEN, f"{problem.message}; {problem.next_action}")
+        while not await self._redemption_is_open():
+            await self._sleep_unless_cancelled(_PROBE_EVERY)
+            self._stop_if_cancelled()
+        await self._move(DealStatus.EXECUTING, "redemption has reopened")
+
+    async def _redemption_is_open(self) -> bool:
+        assert self._deal.account is not None  # noqa: S101 - only ever called after admission
+        assert self._deal.treasury is not None  # noqa: S101 - likewise
+        accounts = DealAccounts(account=self._deal.account, treasury=self._deal.treasury)
+        terms = (await self._read_market(accounts, options.READ)).market.redemption
+        held = (await self._step_position()).discount
+        return not terms.frozen and terms.remaining_today >= held
+
+    # -- the way out ----------------------------------------------------------------------------
+
+    async def _unwind_until_done(self) -> None:
+        """Unwind; when that fails, wait as STUCK for a person to ask for another try."""
+        while True:
+            self._deal.cancel = None
+            await self._move(DealStatus.UNWINDING, "unwinding from what the chain says")
+            try:
+                if self._deal.on_chain:
+                    await self._leave(await self._read_position(), gated=False)
+                await self._finish(DealStatus.UNWOUND)
+            except DealFailure as failure:
+                self._deal.problem = failure.problem
+                await self._move(DealStatus.STUCK, self._where_everything_is(failure.problem))
+                await workflow.wait_condition(lambda: self._deal.cancel is not None)
+            else:
+                return
+
+    async def _leave(self, position: Position, *, gated: bool) -> None:
+        """Step by step to an empty account, deciding each from what the last one left."""
+        while (step := next_exit_step(position)) is not None:
+            if gated:
+                position = await self._step(step, attempts=_EXIT_ATTEMPTS)
+            else:
+                position = await self._attempt(step, _EXIT_ATTEMPTS)
+
+    async def _finish(self, status: DealStatus) -> None:
+        """Wait for finality, add up, and close the deal."""
+        if not self._deal.all_final:
+            await workflow.execute_activity_method(
+                TransactionActivities.finalize_deal,
+                FinalizeDeal(
+                    deal_id=self._deal.request.deal_id, chain_id=self._deal.request.chain_id
+                ),
+                task_queue=chain_queue(self._deal.request.chain_id),
+                summary="Wait until every transaction is final",
+                **options.DELIVER,
+            )
+        if self._deal.position is not None:
+            outcomes = [step.outcome for step in self._deal.steps]
+            self._deal.settlement = settle(outcomes, self._deal.position)
+        await self._move(status, "done")
+
+    def _where_everything_is(self, problem: Problem) -> str:
+        position = self._deal.position
+        held = "" if position is None else f"; account: {position.model_dump_json()}"
+        return f"stuck: {problem.message}; `deal cancel` tries to unwind again{held}"
+
+    # -- below the steps ------------------------------------------------------------------------
+
+    async def _step(self, step: Step, attempts: int = _STEP_ATTEMPTS) -> Position:
+        """Run a step behind the gate and return the account right after it."""
+        await self._gate()
+        return await self._attempt(step, attempts)
+
+    async def _attempt(self, step: Step, attempts: int) -> Position:
+        """Run a step, building it anew if it reverts; raises `DealFailure` with the last problem."""
+        assert self._deal.account is not None  # noqa: S101 - only ever called after admission
+        number = self._deal.next_round(step)
+        for attempt in range(1, attempts + 1):
+            order = PrepareBatch(
+                key=BatchKey(
+                    deal_id=self._deal.request.deal_id, step=step, round=number, attempt=attempt
+                ),
+                request=self._deal.request,
+                sizing=self._sizing,
+                account=self._deal.account,
+            )
+            self._tell(f"{step} {number}" + (f", attempt {attempt}" if attempt > 1 else ""))
+            try:
+                return await self._run_batch(order)
+            except DealFailure as failure:
+                if attempt == attempts or not _may_pass(failure.problem):
+                    raise
+            await workflow.sleep(_RETRY_AFTER, summary=f"before {step} is tried again")
+        raise AssertionError  # pragma: no cover - the loop returns or raises
+
+    async def _run_batch(self, order: PrepareBatch) -> Position:
+        started = workflow.now()
+        delivery = await execute_batch(order)
+        outcome = delivery.outcome
+        assert outcome is not None  # noqa: S101 - execute_batch ends with an outcome
+        self._deal.all_final = self._deal.all_final and delivery.final
+        step = StepView(outcome=outcome, started_at=started, finished_at=workflow.now())
+        self._deal.steps.append(step)
+        await self._record(step)
+        if outcome.problem is not None:
+            raise DealFailure(outcome.problem)
+        return outcome.position
+
+    async def _gate(self) -> None:
+        """Between steps: wait while paused, leave when cancelled."""
+        self._stop_if_cancelled()
+        if self._deal.pause is None:
+            return
+        message = self._deal.pause
+        await self._move(DealStatus.PAUSED, f"paused by {message.who}: {message.why}")
+        await workflow.wait_condition(
+            lambda: self._deal.pause is None or self._deal.cancel is not None
+        )
+        self._stop_if_cancelled()
+        await self._move(DealStatus.EXECUTING, "resumed")
+
+    def _stop_if_cancelled(self) -> None:
+        if self._deal.cancel is not None:
+            raise DealCancelled
+
+    async def _sleep_unless_cancelled(self, duration: timedelta) -> None:
+        try:
+            await workflow.wait_condition(
+                lambda: self._deal.cancel is not None,
+                timeout=duration,
+                timeout_summary="until redemption is probed again",
+            )
+        except TimeoutError:
+            return
+
+    async def _read_market(
+        self, accounts: DealAccounts, how: options.ActivityOptions
+    ) -> MarketReading:
+        return await workflow.execute_activity_method(
+            ProtocolActivities.read_market,
+            ReadMarket(request=self._deal.request, treasury=accounts.treasury),
+            task_queue=chain_queue(self._deal.request.chain_id),
+            summary="Look at the markets",
+            **how,
+        )
+
+    async def _read_position(self) -> Position:
+        assert self._deal.account is not None  # noqa: S101 - only ever called after admission
+        return await workflow.execute_activity_method(
+            ProtocolActivities.read_position,
+            ReadPosition(
+                chain_id=self._deal.request.chain_id,
+                module=self._deal.request.module,
+                account=self._deal.account,
+            ),
+            task_queue=chain_queue(self._deal.request.chain_id),
+            summary="Look at what the account holds and owes",
+            **options.READ,
+        )
+
+    async def _step_position(self) -> Position:
+        """The account as the last step left it, looked up if there was none."""
+        return self._deal.position or await self._read_position()
+
+    @property
+    def _sizing(self):  # noqa: ANN202 - typed by the assertion
+        assert self._deal.sizing is not None  # noqa: S101 - only ever read after admission
+        return self._deal.sizing
+
+    def _tell(self, doing: str) -> None:
+        """Say what is going on, for queries and the Web UI; not recorded."""
+        self._deal.doing = doing
+        workflow.set_current_details(details_of(self._deal.view()))
+
+    async def _move(self, status: DealStatus, doing: str) -> None:
+        """Change the status and record it."""
+        self._deal.move(status, doing)
+        await self._record(None)
+
+    async def _record(self, step: StepView | None) -> None:
+        """Write what changed to the records and show it in the Web UI."""
+        self._deal.version += 1
+        self._deal.updated_at = workflow.now()
+        view = self._deal.view()
+        workflow.set_current_details(details_of(view))
+        await workflow.execute_local_activity_method(
+            RecordActivities.record_deal,
+            DealRecord(view=view.model_copy(update={"steps": ()}), step=step),
+            summary=f"Record {self._deal.status}",
+            start_to_close_timeout=options.RECORD["start_to_close_timeout"],
+            retry_policy=options.RECORD["retry_policy"],
+        )
+
+
+def _may_pass(problem: Problem) -> bool:
+    """Whether building the step anew may help: not if a limit or the redemption stands against it."""
+    return problem.code not in {LimitExceeded.code, RedemptionFrozen.code}
