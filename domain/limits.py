@@ -1,4 +1,4 @@
-"""Hard limits of every deal, in basis points unless named otherwise. A request may only be tighter."""
+"""Hard limits of every deal, in basis points unless named otherwise; a request may be tighter."""
 
 from typing import Final
 

@@ -81,12 +81,12 @@ def size_deal(request: DealRequest, module: ModuleProfile, market: MarketSnapsho
     needed = [_needed_wei(request, module, market, n + 1) for n in range(request.cycles)]
     sizings = [_candidate(request, module, market, n + 1) for n in range(request.cycles)]
     affordable = [s for s in sizings if needed[s.cycles - 1] <= market.treasury_wei]
-    wanted = max(sizings, key=_profit)
     best = max(affordable, key=_profit, default=None)
     if best is not None and best.expected_profit_usd8 > 0:
         return best
-    if best is None or wanted.expected_profit_usd8 > 0:
-        actual = f"{needed[wanted.cycles - 1]} wei"
+    pays = next((s for s in sizings if s.expected_profit_usd8 > 0), None)
+    if best is None or pays is not None:
+        actual = f"{needed[pays.cycles - 1 if pays else 0]} wei"
         raise _refusal("treasury", limit=f"{market.treasury_wei} wei", actual=actual)
     if best.borrow == 0:
         raise _refusal(best.bound_by, limit="room for one unit", actual=0)
@@ -212,7 +212,7 @@ def _largest(allowed: Callable[[int], bool], ceiling: int) -> int:
     return low
 
 
-def _evaluate(  # noqa: PLR0913 - the facts of one candidate
+def _evaluate(  # noqa: PLR0913, PLR0917 - the facts of one candidate
     request: DealRequest,
     module: ModuleProfile,
     market: MarketSnapshot,

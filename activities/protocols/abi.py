@@ -1,4 +1,4 @@
-"""Encoding and decoding of calls, results, errors and event topics, by their Solidity signatures."""
+"""Encoding and decoding of calls, results and event topics, by their Solidity signatures."""
 
 from functools import cached_property
 from typing import Any, Final

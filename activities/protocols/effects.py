@@ -53,9 +53,7 @@ class EffectReader:
             self._add(changes, account, log)
         return {asset: change for asset, change in changes.items() if change}
 
-    def _add(
-        self, changes: dict[Asset, int], account: Address, log: Mapping[str, Any]
-    ) -> None:
+    def _add(self, changes: dict[Asset, int], account: Address, log: Mapping[str, Any]) -> None:
         asset = self._assets.get(log["address"].lower())
         topics = log["topics"]
         if asset is None or not topics:

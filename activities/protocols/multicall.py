@@ -33,6 +33,4 @@ def encode_reads(reads: list[Read]) -> str:
 def decode_reads(reads: list[Read], result: str) -> list[tuple[Any, ...]]:
     """The values that each read returned, in order."""
     (answers,) = AGGREGATE3.decode_result(bytes.fromhex(result[2:]))
-    return [
-        read.function.decode_result(raw) for read, (_, raw) in zip(reads, answers, strict=True)
-    ]
+    return [read.function.decode_result(raw) for read, (_, raw) in zip(reads, answers, strict=True)]

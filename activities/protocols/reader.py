@@ -114,9 +114,7 @@ class ChainReader:
         terms = self.profile.module(module)
         decimals = await self._decimals_of(terms)
         reads = self._market_reads(terms, treasury)
-        answers = await self.rpc.batch(
-            [self.read_call(reads), fee_history_call(self.profile.fees)]
-        )
+        answers = await self.rpc.batch([self.read_call(reads), fee_history_call(self.profile.fees)])
         values = multicall.decode_reads(reads, self.rpc.expect(answers[0]))
         fees = fee_level(self.profile, self.rpc.expect(answers[1]))
         (block,), (time,), (wei,), (collateral_price,), (par_price,), *rest = values
@@ -209,9 +207,7 @@ class ChainReader:
         )
         zero_for_one = int(par, 16) < int(discount, 16)
         words = words_to_read(reading, zero_for_one=zero_for_one)
-        bitmaps = await self._read(
-            [Read(pool, uniswap.TICK_BITMAP, (word,)) for word in words]
-        )
+        bitmaps = await self._read([Read(pool, uniswap.TICK_BITMAP, (word,)) for word in words])
         ticks = reading.initialized(words, [int(b[0]) for b in bitmaps])
         details = await self._read([Read(pool, uniswap.TICKS, (tick,)) for tick in ticks])
         nets = dict(zip(ticks, (int(detail[1]) for detail in details), strict=True))

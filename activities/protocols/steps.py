@@ -433,5 +433,3 @@ def _limit(field: str, message: str, limit: object, actual: object) -> LimitExce
         actual=actual,
         next_action="the deal unwinds by itself; start a new one when the market allows",
     )
-
-

@@ -6,7 +6,7 @@ web3's provider does the transport. Its own retries are off: they would include
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from aiohttp import ClientError, ClientTimeout
 from prometheus_client import Counter
@@ -133,10 +133,9 @@ class Rpc:
 
 def _answer(response: RPCResponse) -> Any:  # noqa: ANN401 - JSON of any shape
     if "error" in response:
-        error = response["error"]
+        # Typed as an object by web3, but some nodes send plain text.
+        error: Any = response["error"]
         if isinstance(error, str):
             return RpcError(0, error)
-        return RpcError(
-            error.get("code", 0), error.get("message", ""), cast(Any, error.get("data"))
-        )
+        return RpcError(error.get("code", 0), error.get("message", ""), error.get("data"))
     return response["result"]

@@ -111,4 +111,3 @@ def gap_filler(batch: PreparedBatch) -> PreparedBatch:
     return batch.model_copy(
         update={"key": key, "intents": intents, "bounds": (), "simulated_changes": {}}
     )
-

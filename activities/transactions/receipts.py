@@ -90,9 +90,7 @@ def changes_of(
         if inclusion.succeeded
     ]
     movements = [Movement(i.sender, i.to, mined.value) for i, mined in succeeded]
-    logs = [
-        log for intent, _ in succeeded for log in sighting.receipts[intent.intent_id]["logs"]
-    ]
+    logs = [log for intent, _ in succeeded for log in sighting.receipts[intent.intent_id]["logs"]]
     return effects.changes(account, movements, logs)
 
 

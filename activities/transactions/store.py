@@ -142,12 +142,8 @@ class TransactionStore:
             async with connection.pipeline(), connection.cursor() as cursor:
                 before = await connection.execute(_ATTEMPTS, (ids,))
                 await cursor.executemany(_INSERT_ATTEMPT, _attempt_rows(signed))
-                await connection.execute(
-                    _MOVE, (IntentState.SIGNED, ids, [IntentState.PREPARED])
-                )
-                await connection.execute(
-                    _MOVE, (IntentState.BROADCAST, ids, [IntentState.SIGNED])
-                )
+                await connection.execute(_MOVE, (IntentState.SIGNED, ids, [IntentState.PREPARED]))
+                await connection.execute(_MOVE, (IntentState.BROADCAST, ids, [IntentState.SIGNED]))
                 after = await connection.execute(_ATTEMPTS, (ids,))
             sent_before = bool(await before.fetchall())
             rows = await after.fetchall()
@@ -309,4 +305,3 @@ def _final(intent_ids: list[str]) -> tuple[object, ...]:
         intent_ids,
         [IntentState.INCLUDED, IntentState.REVERTED, IntentState.REPLACED],
     )
-

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
-from datetime import timedelta
 from typing import Any, Final, TypeVar
 
 from temporalio.client import (
@@ -64,10 +63,18 @@ class DealClient:
 
     async def view(self, deal_id: DealId) -> DealView:
         """Ask the workflow where the deal stands. Raises `NotFound` and `Unavailable`."""
-        with domain_errors(deal_id):
-            return await self._handle(deal_id).query(
-                DealWorkflow.view, rpc_timeout=timedelta(seconds=_QUERY_SECONDS)
-            )
+        try:
+            async with asyncio.timeout(_QUERY_SECONDS):
+                with domain_errors(deal_id):
+                    return await self._handle(deal_id).query(DealWorkflow.view)
+        except TimeoutError as error:
+            raise Unavailable(
+                f"no worker answers for deal {deal_id}",
+                field="deal_id",
+                value=deal_id,
+                limit=f"an answer within {_QUERY_SECONDS} s",
+                next_action="check that the deals worker runs, and try again",
+            ) from error
 
     async def command(
         self, deal_id: DealId, command: Command, message: CommandMessage, command_id: str

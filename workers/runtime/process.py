@@ -31,7 +31,7 @@ def run_process(name: str, settings: type[S], build: Build[S]) -> None:
     try:
         asyncio.run(_serve(name, settings.load(), build))
     except DealError as error:
-        _log.error("worker cannot run", worker=name, **error.problem.model_dump(exclude_none=True))  # noqa: TRY400 - expected
+        _log.error("worker cannot run", worker=name, **error.problem.model_dump(exclude_none=True))
         sys.exit(error.exit_code)
 
 

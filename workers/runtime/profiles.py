@@ -78,9 +78,7 @@ def _check_consistent(file: Path, profile: ChainProfile, manifest: dict[str, Any
     if file.stem != str(profile.chain_id):
         raise _wrong(file, "chain_id", profile.chain_id, f"{file.stem}, as the file is called")
     if manifest.get("chain_id") != profile.chain_id:
-        raise _wrong(
-            file, "addresses.chain_id", manifest.get("chain_id"), f"{profile.chain_id}"
-        )
+        raise _wrong(file, "addresses.chain_id", manifest.get("chain_id"), f"{profile.chain_id}")
     for name, module in profile.modules.items():
         for field in _CONTRACT_FIELDS:
             contract = getattr(module, field)

@@ -8,6 +8,7 @@ from domain.errors import DealError, Problem
 
 def problem_of(error: BaseException) -> Problem:
     """The `Problem` an error carries, however deep; one built from its text if it carries none."""
+    innermost = error
     current: BaseException | None = error
     while current is not None:
         if isinstance(current, DealError):

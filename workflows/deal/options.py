@@ -11,7 +11,9 @@ from temporalio.common import RetryPolicy
 from temporalio.workflow import ActivityCancellationType
 
 _PATIENT: Final = RetryPolicy(
-    initial_interval=timedelta(seconds=0.5), backoff_coefficient=2, maximum_interval=timedelta(seconds=10)
+    initial_interval=timedelta(seconds=0.5),
+    backoff_coefficient=2,
+    maximum_interval=timedelta(seconds=10),
 )
 
 
@@ -23,6 +25,13 @@ class ActivityOptions(TypedDict, total=False):
     heartbeat_timeout: timedelta
     retry_policy: RetryPolicy
     cancellation_type: ActivityCancellationType
+
+
+class LocalActivityOptions(TypedDict):
+    """The options of `workflow.execute_local_activity`."""
+
+    start_to_close_timeout: timedelta
+    retry_policy: RetryPolicy
 
 
 ADMISSION: Final = ActivityOptions(
@@ -51,7 +60,7 @@ DELIVER: Final = ActivityOptions(
 )
 """Deliver until included: never given up, since the bytes are signed."""
 
-RECORD: Final = ActivityOptions(
+RECORD: Final = LocalActivityOptions(
     start_to_close_timeout=timedelta(seconds=10), retry_policy=_PATIENT
 )
 """Write the records; a deal does not move on without them."""

@@ -25,7 +25,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.exits import next_exit_step
     from domain.positions import Position
     from domain.settlement import settle
-    from domain.sizing import size_deal
+    from domain.sizing import Sizing, size_deal
     from domain.transactions import BatchKey
     from domain.views import DealView, StepView
     from workflows.deal import options
@@ -367,7 +367,7 @@ class DealWorkflow:
         return self._deal.position or await self._read_position()
 
     @property
-    def _sizing(self):  # noqa: ANN202 - typed by the assertion
+    def _sizing(self) -> Sizing:
         assert self._deal.sizing is not None  # noqa: S101 - only ever read after admission
         return self._deal.sizing
 
@@ -391,8 +391,7 @@ class DealWorkflow:
             RecordActivities.record_deal,
             DealRecord(view=view.model_copy(update={"steps": ()}), step=step),
             summary=f"Record {self._deal.status}",
-            start_to_close_timeout=options.RECORD["start_to_close_timeout"],
-            retry_policy=options.RECORD["retry_policy"],
+            **options.RECORD,
         )
 
 

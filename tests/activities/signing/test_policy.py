@@ -28,7 +28,6 @@ from tests.activities.signing.samples import (
     CHAIN,
     DEBT,
     ETHER,
-    FEES,
     POOL,
     PROFILE,
     PROFILES,
@@ -138,7 +137,6 @@ def test_an_approval_may_be_smaller_than_what_follows() -> None:
 
 TRANSFER_FROM = Function("transferFrom(address,address,uint256)")
 SET_OWNER = Function("transferOwnership(address)")
-DIRTY = "0x" + SUPPLY.selector.hex() + "01" * 12  # an address with bytes where zeros belong
 
 REFUSALS: list[tuple[str, Spoil]] = [
     ("digest", lambda: order(Step.SWAP).model_copy(update={"digest": "0" * 64})),
@@ -298,6 +296,7 @@ FREE_WORDS = {
     "borrow": {1},
     "exactInputSingle": {4, 5, 6, 7},
     "redeem": {0},
+    "unwrap": {0},
     "transfer": {1},
     "withdraw": set[int](),
     "repay": set[int](),
@@ -308,7 +307,7 @@ FREE_WORDS = {
 NAMES = {
     function.selector.hex(): function.name
     for function in (APPROVE, SUPPLY, BORROW, EXACT_INPUT_SINGLE, REDEEM, TRANSFER, WITHDRAW, REPAY)
-} | {DEPOSIT.selector.hex(): "deposit", UNWRAP.selector.hex(): "redeem"}
+} | {DEPOSIT.selector.hex(): "deposit", UNWRAP.selector.hex(): "unwrap"}
 
 
 @st.composite

@@ -135,6 +135,8 @@ class Rehearsal:
         market, lending = self.market, self.market.lending
         wei = self.request.working_liquidity.units
         collateral = Fraction(wei * market.collateral_price_usd8, ETHER)
+        if self.spare:  # Aave counts in whole 1e-8 USD.
+            collateral = Fraction(int(collateral))
         token = Fraction(market.par_price_usd8, 10**market.par_decimals)
         year = 10**27 * 365 * 24 * 3600
         duration = self.module.expected_duration_seconds
@@ -234,19 +236,15 @@ def spread(low: int, high: int) -> st.SearchStrategy[int]:
 @st.composite
 def pool_snapshots(draw: st.DrawFn, unit: int) -> PoolSnapshot:
     zero_for_one = draw(st.booleans())
-    price = draw(
-        st.one_of(
-            st.fractions(Fraction(1), Fraction(11, 10), max_denominator=10**6),
-            st.fractions(Fraction(1, 2), Fraction(2), max_denominator=10**6),
-        )
-    )
+    near, far = st.integers(99_900, 110_000), st.integers(50_000, 200_000)
+    price = Fraction(draw(st.one_of(near, near, far)), 10**5)
     segments, end = [], price
-    for _ in range(draw(st.sampled_from([1, 1, 2, 3, 4, 0]))):
+    for _ in range(draw(st.sampled_from([2, 1, 3, 4, 5, 1, 2, 3, 4, 0]))):
         end = end / (1 + Fraction(draw(st.integers(1, 3_000)), draw(st.sampled_from([10**4, 10**6]))))
         end = end.limit_denominator(10**9)
-        liquidity = draw(st.sampled_from([*range(2, 13), 4, 5, 6, 7, 8, 9, None]))
-        depth = 0 if liquidity is None else draw(st.integers(1, 10)) * 10**liquidity * unit // 100
-        segments.append((end, depth))
+        power = draw(st.sampled_from([6, 7, 8, 9, 10, 5, 4, 3, 2, 1, 0, None, *range(5, 11)]))
+        liquidity = 0 if power is None else draw(st.integers(1, 10)) * 10**power * unit // 100
+        segments.append((end, liquidity))
     fee = draw(st.sampled_from([100, 100, 500, 0, 3_000, 10_000]))
     return pool(*segments, price=price, fee=fee, zero_for_one=zero_for_one)
 
@@ -256,12 +254,12 @@ def cases(draw: st.DrawFn) -> Case:
     """Usual markets with any number of unusual traits."""
 
     def usually(usual: Any, unusual: st.SearchStrategy[Any]) -> Any:
-        return draw(unusual) if draw(st.integers(0, 4)) == 0 else usual
+        return draw(unusual) if draw(st.integers(0, 9)) == 7 else usual
 
     decimals = draw(st.sampled_from([6, 18]))
     unit = 10**decimals
     asked = request(
-        working_liquidity={"units": draw(spread(15, 22)), "decimals": 18},
+        working_liquidity={"units": draw(spread(17, 22)), "decimals": 18},
         max_ltv=usually("0.30", st.integers(1, 3_000).map(lambda bps: f"0.{bps:04d}")),
         cycles=draw(st.sampled_from([1, 1, 2, 3, 4])),
     )
@@ -282,20 +280,20 @@ def cases(draw: st.DrawFn) -> Case:
         },
         redemption={
             "fee_bps": usually(5, st.sampled_from([0, 1, 50, 200, 1_000, 10_000])),
-            "frozen": draw(st.integers(0, 40)) == 0,
+            "frozen": draw(st.integers(0, 40)) == 7,
             "remaining_today": usually(
                 10**9 * unit, st.integers(0, 10_000).map(lambda n: n * worth // 20)
             ),
         },
         gas_price_wei=usually(10**8, st.one_of(st.just(0), spread(6, 12))),
         gas_fee_cap_wei=usually(10**11, spread(6, 13)),
-        treasury_wei=usually(10**24, spread(15, 23)),
+        treasury_wei=usually(10**24, spread(17, 23)),
     )
     return asked, profile, snapshot
 
 
 many = settings(
-    max_examples=250,
+    max_examples=4000,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
@@ -520,7 +518,7 @@ def test_each_refusal_names_the_limit_that_bound_and_what_to_do(
 
 def test_no_room_under_the_exposure_limit_is_refused_by_its_name() -> None:
     """So little collateral that Aave lends a few units, and a quarter of it buys none."""
-    asked = request(working_liquidity="0.000000000006")
+    asked = request(working_liquidity="0.000000006")
     pays_ten = pool((Fraction(1, 2), 10**15), price=Fraction(10), fee=0)
     with pytest.raises(SizingRefused) as caught:
         size_deal(asked, module(), market(pool=pays_ten))
@@ -528,16 +526,16 @@ def test_no_room_under_the_exposure_limit_is_refused_by_its_name() -> None:
 
 
 def test_a_treasury_that_cannot_pay_for_the_cycles_it_takes_to_profit_is_named() -> None:
-    """One cycle does not pay for the gas, three would, and the treasury has enough for one."""
-    costly = market(gas_price_wei=5 * 10**10, treasury_wei=10 * ETHER + 4 * 10**17)
+    """One cycle does not pay for the gas, two would, and the treasury has enough for one."""
+    costly = market(gas_price_wei=3 * 10**10, treasury_wei=10 * ETHER + 4 * 10**17)
     with pytest.raises(SizingRefused) as caught:
         size_deal(request(cycles=3), module(), costly)
     problem = caught.value.problem
     assert problem.field == "treasury"
-    needed = 10 * ETHER + (2 * (1_400_000 + 3 * 441_000) + 28_000) * 10**11
+    needed = 10 * ETHER + (2 * (1_400_000 + 2 * 441_000) + 28_000) * 10**11
     assert problem.actual == f"{needed} wei"
-    rich = costly.model_copy(update={"treasury_wei": needed})
-    assert size_deal(request(cycles=3), module(), rich).cycles == 3
+    enough = costly.model_copy(update={"treasury_wei": needed})
+    assert size_deal(request(cycles=3), module(), enough).cycles == 2
 
 
 @pytest.mark.parametrize("zero_for_one", [True, False])

@@ -1,0 +1,58 @@
+"""A node's answers to a few plain questions, without a library for everything else."""
+
+import json
+import urllib.error
+import urllib.request
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from domain.errors import InvalidConfiguration, Unavailable
+
+_TIMEOUT_SECONDS: Final = 5
+
+
+class Node:
+    """One JSON-RPC endpoint."""
+
+    def __init__(self, endpoint: str) -> None:
+        """Name the endpoint; raises `InvalidConfiguration` if it is not an HTTP address."""
+        parts = urlsplit(endpoint)
+        self.name = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+        """The endpoint without user, password and path, which may hold a key."""
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise InvalidConfiguration(
+                "the endpoint is not an HTTP address",
+                field="endpoints",
+                value=self.name,
+                limit="http:// or https://",
+                next_action="correct the endpoint in the chain's profile",
+            )
+        self._endpoint = endpoint
+
+    def chain_id(self) -> int:
+        """Return what the node says its chain is. Raises `Unavailable`."""
+        return int(self._call("eth_chainId"), 16)
+
+    def has_code(self, address: str) -> bool:
+        """Whether there is a contract at the address. Raises `Unavailable`."""
+        return self._call("eth_getCode", address, "latest") not in {"0x", "", None}
+
+    def _call(self, method: str, *parameters: str) -> Any:  # noqa: ANN401 - JSON
+        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}
+        request = urllib.request.Request(  # noqa: S310 - the scheme was checked
+            self._endpoint,
+            json.dumps(body).encode(),
+            {"Content-Type": "application/json", "User-Agent": "deal"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310 - as above
+                return json.load(answer)["result"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = error.reason if isinstance(error, urllib.error.URLError) else error
+            raise Unavailable(
+                f"the node does not answer {method}",
+                field="endpoints",
+                value=self.name,
+                actual=str(reason) or type(error).__name__,
+                next_action="start the node, or correct the endpoint in the chain's profile",
+            ) from None

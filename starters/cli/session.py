@@ -1,0 +1,30 @@
+"""What the commands need from outside: environment, settings and the records."""
+
+import os
+
+from starters.deals.reading import RecordsReader, single_connection
+from workers.runtime.settings import ClientSettings, Settings
+
+def use_local_stack() -> None:
+    """Fill the environment with the local stack's variables where it has none of its own."""
+    from starters.local.state import load_environment  # noqa: PLC0415 - not needed in production
+
+    for name, value in load_environment().items():
+        os.environ.setdefault(name, value)
+
+
+def load_settings() -> ClientSettings:
+    """Settings of a command that reads the records or talks to Temporal."""
+    use_local_stack()
+    return ClientSettings.load()
+
+
+def load_config_settings() -> Settings:
+    """Settings of a command that only looks at the chain profiles."""
+    use_local_stack()
+    return Settings.load()
+
+
+def records(settings: ClientSettings) -> RecordsReader:
+    """Return the reader of the records; it connects when it is asked."""
+    return RecordsReader(single_connection(settings.database_url))

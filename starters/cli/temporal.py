@@ -1,0 +1,35 @@
+"""The commands' way to Temporal."""
+
+from typing import Final
+
+from temporalio.envconfig import ClientConfig
+
+from domain.errors import Unavailable
+from domain.identifiers import DealId
+from starters.deals.client import DealClient
+from workers.runtime.connect import connect
+from workers.runtime.settings import ClientSettings
+from workflows.deal.workflow import workflow_id
+
+_DEFAULT_NAMESPACE: Final = "default"
+
+
+async def open_client() -> DealClient:
+    """Connect to Temporal; raises `Unavailable`."""
+    return DealClient(await connect())
+
+
+async def open_client_if_up() -> DealClient | None:
+    """Connect to Temporal; None if it does not answer."""
+    try:
+        return await open_client()
+    except Unavailable:
+        return None
+
+
+def web_link(settings: ClientSettings, deal_id: DealId) -> str | None:
+    """Return the address of the deal's workflow in the Web UI; None if no Web UI is known."""
+    if settings.web_ui is None:
+        return None
+    namespace = ClientConfig.load_client_connect_config().get("namespace") or _DEFAULT_NAMESPACE
+    return f"{settings.web_ui.rstrip('/')}/namespaces/{namespace}/workflows/{workflow_id(deal_id)}"
