@@ -88,6 +88,15 @@ class Bound(_Model):
     minimum: SignedUnits
     maximum: SignedUnits
 
+    def widened(self, units: int) -> "Bound":
+        """The same bound, or moved by so many units: either is right."""
+        return self.model_copy(
+            update={
+                "minimum": min(self.minimum, self.minimum + units),
+                "maximum": max(self.maximum, self.maximum + units),
+            }
+        )
+
 
 class BatchKey(_Model):
     """Names one batch for ever: the same key is the same transactions, whatever is retried.
@@ -175,12 +184,21 @@ class PreparedBatch(_Model):
         return digest_of(self)
 
     def with_fees(self, fees: Mapping[str, Fees]) -> "PreparedBatch":
-        """The same batch with other fees for the intents named."""
+        """The same batch with other fees for the intents named.
+
+        Either attempt may be mined in the end, so where a value follows the fee the bound on ether
+        holds for both.
+        """
         intents = tuple(
             intent.with_fees(fees[intent.intent_id]) if intent.intent_id in fees else intent
             for intent in self.intents
         )
-        return self.model_copy(update={"intents": intents})
+        spent_less = sum(i.value for i in self.intents) - sum(i.value for i in intents)
+        bounds = tuple(
+            bound.widened(spent_less) if bound.asset is Asset.ETHER else bound
+            for bound in self.bounds
+        )
+        return self.model_copy(update={"intents": intents, "bounds": bounds})
 
 
 class SignedTransaction(_Model):

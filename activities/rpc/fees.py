@@ -67,7 +67,9 @@ class FeeLevel:
             fees.max_priority_fee_per_gas >= self.priority_fee
         ):
             return None
-        fresh = self.maximum
+        # Fees that are spent to the last wei stay so, or something would be left over.
+        exact = fees.max_fee_per_gas == fees.max_priority_fee_per_gas
+        fresh = self.maximum_exact if exact else self.maximum
         bumped = Fees(
             max_fee_per_gas=max(_bumped(fees.max_fee_per_gas), fresh.max_fee_per_gas),
             max_priority_fee_per_gas=max(

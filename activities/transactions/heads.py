@@ -1,50 +1,65 @@
 """One watcher of a chain's newest block for all deliveries of a process."""
 
 import asyncio
+from typing import Final
+
+import structlog
 
 from activities.rpc.client import Rpc
 from domain.errors import Unavailable
 
+_log = structlog.get_logger(__name__)
+_UNKNOWN: Final = -1
+
 
 class HeadWatcher:
-    """Polls the head while somebody waits, and wakes all who wait when it grows."""
+    """Polls the head while somebody waits, and wakes all who wait when it changes."""
 
     def __init__(self, rpc: Rpc, interval_seconds: float) -> None:
         """Take the chain's connection and how often to ask."""
         self._rpc = rpc
         self._interval = interval_seconds
-        self._head = -1
-        self._grown = asyncio.Condition()
+        self._head = _UNKNOWN
+        self._changed = asyncio.Event()
         self._waiting = 0
         self._task: asyncio.Task[None] | None = None
 
     async def after(self, block_number: int) -> int:
-        """Wait until the head is above `block_number` and return it.
+        """Wait until the head is another than `block_number`, and return it.
 
-        Node failures are waited through; the caller's own time limit ends the wait.
+        A head that went back counts: the chain has been reorganised, so there is something to look
+        at. Node failures are waited through; the caller's own time limit ends the wait.
         """
         self._waiting += 1
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._poll())
         try:
-            async with self._grown:
-                await self._grown.wait_for(lambda: self._head > block_number)
-                return self._head
+            while self._head in (_UNKNOWN, block_number):
+                self._poll_in_background()
+                await self._changed.wait()
+            return self._head
         finally:
             self._waiting -= 1
 
     def seen(self, block_number: int) -> None:
-        """Note a head that was learnt from another answer."""
-        self._head = max(self._head, block_number)
+        """Note a head that was learnt from another answer, if it is newer than the poll's."""
+        if block_number > self._head:
+            self._change(block_number)
+
+    def _change(self, block_number: int) -> None:
+        if block_number == self._head:
+            return
+        self._head = block_number
+        # Whoever waits now wakes up; whoever comes later waits for the next change.
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    def _poll_in_background(self) -> None:
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._poll())
 
     async def _poll(self) -> None:
         while self._waiting:
             try:
-                head = int(await self._rpc.call("eth_blockNumber"), 16)
+                self._change(int(await self._rpc.call("eth_blockNumber"), 16))
             except Unavailable:
-                head = self._head
-            if head > self._head:
-                async with self._grown:
-                    self._head = head
-                    self._grown.notify_all()
+                _log.debug("the head could not be read")
             await asyncio.sleep(self._interval)

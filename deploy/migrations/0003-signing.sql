@@ -33,7 +33,7 @@ CREATE TABLE signing.journal (
     reason text,
     content_digest text NOT NULL UNIQUE,
     previous_hash text NOT NULL UNIQUE,
-    hash text NOT NULL UNIQUE,
+    hash text NOT NULL,
     CHECK ((decision = 'signed') = (transaction_hash IS NOT NULL)),
     CHECK ((decision = 'refused') = (rule IS NOT NULL)),
     CHECK ((decision = 'refused') = (reason IS NOT NULL))
@@ -52,8 +52,8 @@ CREATE UNIQUE INDEX journal_one_nonce_per_intent ON signing.journal (intent_id)
     WHERE decision = 'signed' AND NOT no_op AND NOT replacement;
 CREATE UNIQUE INDEX journal_one_row_per_transaction ON signing.journal (transaction_hash)
     WHERE decision = 'signed';
-CREATE INDEX journal_signed_by_nonce ON signing.journal (chain_id, account, nonce)
-    WHERE decision = 'signed';
+-- Not partial, so that no plan made while the table was small ever scans one of those above whole.
+CREATE INDEX journal_by_nonce ON signing.journal (chain_id, account, nonce);
 CREATE INDEX journal_by_intent ON signing.journal (intent_id);
 
 -- Length-prefixed, so that no two different lists of fields have the same text.
@@ -66,100 +66,120 @@ AS $$
     FROM unnest(fields) WITH ORDINALITY AS listed (field, position)
 $$;
 
--- Raise unless this may be signed, given what was signed and withheld before. The exception's
--- constraint name is the rule, its detail the intent.
-CREATE FUNCTION signing.check_signable(entry signing.journal) RETURNS void
+-- Raise if the intent was withheld, or signed at another nonce. In this and the next function the
+-- exception's constraint name is the rule, its detail the intent.
+CREATE FUNCTION signing.check_intent(entry signing.journal) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog
 AS $$
 DECLARE
-    first signing.journal;
+    earlier signing.journal;
 BEGIN
-    PERFORM FROM signing.journal AS held
-        WHERE held.intent_id = entry.intent_id AND held.decision = 'withheld'
-            AND (held.body_digest = entry.body_digest OR NOT entry.no_op);
-    IF FOUND THEN
-        RAISE integrity_constraint_violation USING
-            CONSTRAINT = 'withheld', DETAIL = entry.intent_id,
-            MESSAGE = 'it was promised that this intent is never signed';
-    END IF;
-    IF entry.no_op THEN
-        RETURN;
-    END IF;
+    FOR earlier IN SELECT * FROM signing.journal AS known WHERE known.intent_id = entry.intent_id
+    LOOP
+        IF earlier.decision = 'withheld'
+            AND (earlier.body_digest = entry.body_digest OR NOT entry.no_op)
+        THEN
+            RAISE integrity_constraint_violation USING
+                CONSTRAINT = 'withheld', DETAIL = entry.intent_id,
+                MESSAGE = 'it was promised that this intent is never signed';
+        END IF;
+        IF earlier.decision = 'signed' AND NOT earlier.no_op AND NOT entry.no_op
+            AND (earlier.chain_id <> entry.chain_id OR earlier.account <> entry.account
+                OR earlier.nonce <> entry.nonce)
+        THEN
+            RAISE integrity_constraint_violation USING
+                CONSTRAINT = 'intent_moved', DETAIL = entry.intent_id,
+                MESSAGE = format('the intent was signed at nonce %s of %s on chain %s',
+                    earlier.nonce, earlier.account, earlier.chain_id);
+        END IF;
+    END LOOP;
+END
+$$;
 
-    SELECT * INTO first FROM signing.journal AS signed
-        WHERE signed.chain_id = entry.chain_id AND signed.account = entry.account
-            AND signed.nonce = entry.nonce AND signed.decision = 'signed'
-            AND NOT signed.no_op AND NOT signed.replacement;
-    IF FOUND AND (first.intent_id <> entry.intent_id OR first.body_digest <> entry.body_digest) THEN
-        RAISE integrity_constraint_violation USING
-            CONSTRAINT = 'nonce_taken', DETAIL = entry.intent_id,
-            MESSAGE = format('nonce %s belongs to intent %s, body %s',
-                entry.nonce, first.intent_id, first.body_digest);
-    END IF;
-
-    SELECT * INTO first FROM signing.journal AS signed
-        WHERE signed.intent_id = entry.intent_id AND signed.decision = 'signed'
-            AND NOT signed.no_op AND NOT signed.replacement;
-    IF FOUND AND (first.chain_id <> entry.chain_id OR first.account <> entry.account
-            OR first.nonce <> entry.nonce) THEN
-        RAISE integrity_constraint_violation USING
-            CONSTRAINT = 'intent_moved', DETAIL = entry.intent_id,
-            MESSAGE = format('the intent was signed at nonce %s of %s on chain %s',
-                first.nonce, first.account, first.chain_id);
-    END IF;
-
-    -- What has left the signer before may be asked for again; anything new would undo the no-op.
-    PERFORM FROM signing.journal AS filler
-        WHERE filler.chain_id = entry.chain_id AND filler.account = entry.account
-            AND filler.nonce = entry.nonce AND filler.decision = 'signed' AND filler.no_op
-            AND NOT EXISTS (SELECT FROM signing.journal AS same
-                WHERE same.decision = 'signed'
-                    AND same.transaction_hash = entry.transaction_hash);
-    IF FOUND THEN
+-- How an entry uses its nonce: 'first', 'replacement' (other fees) or 'repeat' (the same bytes).
+-- Raises if the nonce belongs to another intent or body, or was filled with a no-op. After a no-op
+-- only what has left the signer before may be asked for again; anything new would undo it.
+CREATE FUNCTION signing.use_of_nonce(entry signing.journal) RETURNS text
+    LANGUAGE plpgsql SET search_path = pg_catalog
+AS $$
+DECLARE
+    earlier signing.journal;
+    found_use text := 'first';
+    filled boolean := false;
+BEGIN
+    FOR earlier IN SELECT * FROM signing.journal AS known
+        WHERE known.chain_id = entry.chain_id AND known.account = entry.account
+            AND known.nonce = entry.nonce
+    LOOP
+        CONTINUE WHEN earlier.decision <> 'signed';
+        IF NOT earlier.no_op AND NOT entry.no_op AND (earlier.intent_id <> entry.intent_id
+            OR earlier.body_digest <> entry.body_digest)
+        THEN
+            RAISE integrity_constraint_violation USING
+                CONSTRAINT = 'nonce_taken', DETAIL = entry.intent_id,
+                MESSAGE = format('nonce %s belongs to intent %s, body %s',
+                    entry.nonce, earlier.intent_id, earlier.body_digest);
+        END IF;
+        IF earlier.transaction_hash = entry.transaction_hash THEN
+            found_use := 'repeat';
+        ELSIF earlier.no_op = entry.no_op AND found_use = 'first' THEN
+            found_use := 'replacement';
+        END IF;
+        filled := filled OR earlier.no_op;
+    END LOOP;
+    IF filled AND NOT entry.no_op AND found_use <> 'repeat' THEN
         RAISE integrity_constraint_violation USING
             CONSTRAINT = 'nonce_filled', DETAIL = entry.intent_id,
             MESSAGE = format('nonce %s was filled with a no-op', entry.nonce);
     END IF;
+    RETURN found_use;
+END
+$$;
+
+-- Whether a decision that is no signature adds nothing: it is recorded already, or it withholds what
+-- was signed. Then it is too late to promise anything: the signature may be out, and may need a
+-- higher fee.
+CREATE FUNCTION signing.adds_nothing(entry signing.journal) RETURNS boolean
+    LANGUAGE plpgsql SET search_path = pg_catalog
+AS $$
+BEGIN
+    PERFORM FROM signing.journal AS known WHERE known.content_digest = entry.content_digest;
+    IF FOUND OR entry.decision = 'refused' THEN
+        RETURN FOUND;
+    END IF;
+    PERFORM FROM signing.journal AS known
+        WHERE known.intent_id = entry.intent_id AND known.body_digest = entry.body_digest
+            AND known.decision IN ('signed', 'withheld');
+    RETURN FOUND;
 END
 $$;
 
 -- One writer at a time, to the end of its transaction: so the chain cannot fork, and two signers
--- cannot both find a nonce unused. A decision that is in the journal already adds no row, and what
--- was signed cannot be withheld any more.
+-- cannot both find a nonce unused. A decision that is in the journal already adds no row.
 CREATE FUNCTION signing.append() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog
 AS $$
 DECLARE
     head signing.journal;
+    nonce_use text;
 BEGIN
     PERFORM pg_advisory_xact_lock(TG_RELID::bigint);
-    IF NEW.decision = 'signed' THEN
-        PERFORM signing.check_signable(NEW);
-    ELSIF NEW.decision = 'withheld' AND EXISTS (
-        SELECT FROM signing.journal AS signed
-        WHERE signed.intent_id = NEW.intent_id AND signed.body_digest = NEW.body_digest
-            AND signed.decision = 'signed')
-    THEN
-        -- Too late to promise anything: the signature may be out, and may need a higher fee.
-        RETURN NULL;
-    END IF;
-
     NEW.content_digest := signing.digest(ARRAY[
         NEW.decision, NEW.batch, NEW.intent_id, NEW.chain_id::text, NEW.account, NEW.nonce::text,
         NEW.body_digest, NEW.no_op::text, NEW.max_fee_per_gas::text,
         NEW.max_priority_fee_per_gas::text, NEW.transaction_hash, NEW.rule, NEW.reason]);
-    PERFORM FROM signing.journal AS same
-        WHERE same.content_digest = NEW.content_digest
-            OR (same.decision = 'signed' AND same.transaction_hash = NEW.transaction_hash);
-    IF FOUND THEN
+    NEW.replacement := false;
+    IF NEW.decision = 'signed' THEN
+        PERFORM signing.check_intent(NEW);
+        nonce_use := signing.use_of_nonce(NEW);
+        IF nonce_use = 'repeat' THEN
+            RETURN NULL;
+        END IF;
+        NEW.replacement := nonce_use = 'replacement';
+    ELSIF signing.adds_nothing(NEW) THEN
         RETURN NULL;
     END IF;
 
-    NEW.replacement := NEW.decision = 'signed' AND EXISTS (
-        SELECT FROM signing.journal AS signed
-        WHERE signed.chain_id = NEW.chain_id AND signed.account = NEW.account
-            AND signed.nonce = NEW.nonce AND signed.decision = 'signed'
-            AND signed.no_op = NEW.no_op);
     SELECT * INTO head FROM signing.journal AS latest ORDER BY latest.sequence DESC LIMIT 1;
     NEW.sequence := coalesce(head.sequence, 0) + 1;
     NEW.decided_at := clock_timestamp();
@@ -207,5 +227,4 @@ CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON signing.accoun
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA signing FROM PUBLIC;
 GRANT USAGE ON SCHEMA signing TO deal_signer;
 GRANT SELECT, INSERT ON signing.accounts, signing.journal TO deal_signer;
-GRANT EXECUTE ON FUNCTION
-    signing.digest(text[]), signing.check_signable(signing.journal) TO deal_signer;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA signing TO deal_signer;

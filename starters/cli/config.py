@@ -13,7 +13,7 @@ from rich.text import Text
 from domain.chains import ChainProfile
 from domain.errors import DealError, InvalidConfiguration, Problem
 from domain.identifiers import Address
-from starters.cli.node import Node
+from starters.cli.node import Node, public_name
 from starters.cli.output import Output, print_json, show
 from starters.cli.session import load_config_settings
 from workers.runtime.profiles import load_profiles
@@ -66,10 +66,9 @@ def check(output: Output) -> None:
 def check_endpoint(profile: ChainProfile, endpoint: str) -> list[Finding]:
     """Ask one node for its chain id, then for the code of every contract in the manifest."""
     found: list[Finding] = []
-    name = endpoint
+    name = public_name(endpoint)
     try:
         node = Node(endpoint)
-        name = node.name
         _check_chain_id(profile, node)
         found.append(Finding(profile.chain_id, name, "chain id"))
         for contract, address in sorted(profile.contracts.items()):

@@ -43,10 +43,9 @@ def errors_told(output: Callable[[], Output]) -> Iterator[None]:
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     except Exception as error:
-        # Importing the domain's errors at the top would cost `--help` more than all the rest.
-        from domain.errors import DealError  # noqa: PLC0415
-
-        if not isinstance(error, DealError):
+        # Whoever raised one has loaded the module; loading it for `--help` would cost half its time.
+        domain = sys.modules.get("domain.errors")
+        if domain is None or not isinstance(error, domain.DealError):
             raise
         tell(error.problem, output())
         raise typer.Exit(error.exit_code) from None

@@ -6,16 +6,16 @@ from contextlib import aclosing
 
 import typer
 
-from domain.deals import DealStatus
-from domain.errors import OutcomeUnknown
+from domain.deals import SETTLED, DealStatus
+from domain.errors import NotFound, OutcomeUnknown
 from domain.identifiers import DealId
 from domain.views import DealView
 from starters.cli import formats, tables
 from starters.cli.documents import deal_document
 from starters.cli.errors import tell
-from starters.cli.live import LiveDeal
+from starters.cli.live import LiveDeal, steps_ahead
 from starters.cli.output import Output, console, print_json, show
-from starters.cli.session import load_settings
+from starters.cli.session import load_settings, records
 from starters.cli.temporal import open_client, web_link
 from starters.deals.client import DealClient
 
@@ -31,7 +31,14 @@ async def watch(deal_id: DealId, output: Output) -> None:
 async def wait(deal_id: DealId, timeout: float | None, output: Output) -> None:  # noqa: ASYNC109 - the option of the command
     """`deal wait`."""
     settings = load_settings()
-    view = await (await open_client()).wait(deal_id, timeout)
+    try:
+        view = await (await open_client()).wait(deal_id, timeout)
+    except NotFound:
+        # Temporal forgets a deal some time after its end; the records never do.
+        recorded = await records(settings).find(deal_id)
+        if recorded is None or recorded.status not in SETTLED:
+            raise
+        view = recorded
     if output is Output.JSON:
         print_json(deal_document(view, web_ui=web_link(settings, deal_id)))
     else:
@@ -99,7 +106,8 @@ async def _draw(views: AsyncIterator[DealView]) -> DealView:
 async def _tell(views: AsyncIterator[DealView]) -> DealView:
     """One line a change, for a log."""
     async for view in views:
-        steps = f"{len(view.steps)} steps done"
-        typer.echo(f"{formats.moment(view.updated_at)}  {view.status:<10}  {steps}  {view.doing}")
+        done = len(view.steps)
+        steps = f"{done} of {done + len(steps_ahead(view))} steps"
+        typer.echo(f"{formats.moment(view.updated_at)}  {view.status:<10} {steps:<14} {view.doing}")
         last = view
     return last

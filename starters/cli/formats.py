@@ -50,6 +50,11 @@ def ether(wei: int) -> str:
     return f"{format_units(wei, ETHER_DECIMALS)} ETH"
 
 
+def signed(amount: str) -> str:
+    """Mark a change that is not negative as a gain."""
+    return amount if amount.startswith("-") else f"+{amount}"
+
+
 def usd(usd8: int) -> str:
     """US dollars with all eight decimals, such as ``1,234.00000001 USD``."""
     sign = "-" if usd8 < 0 else ""

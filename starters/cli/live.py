@@ -85,17 +85,21 @@ class LiveDeal:
             self._spinner.update(text=Text("asking where the deal stands"))
             return Group(self._spinner)
         ahead = steps_ahead(view)
-        return Group(_header(view), _steps(view, ahead), _progress(view, ahead), self._doing(view))
+        return Group(_header(view), _steps(view, ahead), self._progress(view, ahead))
+
+    def _progress(self, view: DealView, ahead: list[Step]) -> Table:
+        done = len(view.steps)
+        bar = ProgressBar(total=max(1, done + len(ahead)), completed=done, width=_BAR_WIDTH)
+        line = Table.grid(padding=(0, 1))
+        line.add_row(bar, self._doing(view))
+        return line
 
     def _doing(self, view: DealView) -> Text | Spinner:
         if view.status in SETTLED:
             return Text(view.doing)
-        self._spinner.update(text=Text(f"{view.doing} ({formats.age(_since(view))})"))
+        since = formats.age(datetime.now(UTC) - view.updated_at)
+        self._spinner.update(text=Text(f"{view.doing} ({since})"))
         return self._spinner
-
-
-def _since(view: DealView):  # noqa: ANN202 - a timedelta
-    return datetime.now(UTC) - view.updated_at
 
 
 def _header(view: DealView) -> Text:
@@ -130,8 +134,3 @@ def _finished(step: StepView) -> list[str | Text]:
         formats.percent(outcome.position.ltv_bps),
         formats.seconds(step.finished_at - step.started_at),
     ]
-
-
-def _progress(view: DealView, ahead: list[Step]) -> ProgressBar:
-    done = len(view.steps)
-    return ProgressBar(total=max(1, done + len(ahead)), completed=done, width=_BAR_WIDTH)

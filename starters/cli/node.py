@@ -16,10 +16,8 @@ class Node:
 
     def __init__(self, endpoint: str) -> None:
         """Name the endpoint; raises `InvalidConfiguration` if it is not an HTTP address."""
-        parts = urlsplit(endpoint)
-        self.name = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
-        """The endpoint without user, password and path, which may hold a key."""
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        self.name = public_name(endpoint)
+        if not self.name.startswith(("http://", "https://")):
             raise InvalidConfiguration(
                 "the endpoint is not an HTTP address",
                 field="endpoints",
@@ -56,3 +54,10 @@ class Node:
                 actual=str(reason) or type(error).__name__,
                 next_action="start the node, or correct the endpoint in the chain's profile",
             ) from None
+
+
+def public_name(endpoint: str) -> str:
+    """Return an endpoint without user, password, path and query, which may hold a key."""
+    parts = urlsplit(endpoint)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme or 'no scheme'}://{host}"

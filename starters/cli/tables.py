@@ -135,8 +135,8 @@ def settlement_facts(view: DealView) -> Table:
     if view.settlement is not None:
         settlement = view.settlement
         table.add_row("profit", Text(formats.usd(settlement.profit_usd8), style="bold"))
-        table.add_row("treasury", formats.ether(settlement.ether_wei))
-        table.add_row("", formats.par_token(view).amount(settlement.par))
+        table.add_row("treasury", formats.signed(formats.ether(settlement.ether_wei)))
+        table.add_row("", formats.signed(formats.par_token(view).amount(settlement.par)))
     return table
 
 

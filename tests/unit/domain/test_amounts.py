@@ -51,7 +51,9 @@ def refusal(text: Any, decimals: int = 18) -> InvalidInput:
         (str(UINT256_MAX), 0, UINT256_MAX),
     ],
 )
-def test_decimal_text_becomes_the_exact_count_of_units(text: Any, decimals: int, units: int) -> None:
+def test_decimal_text_becomes_the_exact_count_of_units(
+    text: Any, decimals: int, units: int
+) -> None:
     amount = Amount.parse(text, decimals=decimals, field="amount")
     assert (amount.units, amount.decimals) == (units, decimals)
 

@@ -20,7 +20,7 @@ from domain.errors import InvalidInput, NotFound
 from domain.identifiers import Address, ChainId, ModuleId
 
 WETH = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
-GAS = {step: 100_000 for step in (*PRICED_ONCE, *PRICED_PER_CYCLE)}
+GAS = dict.fromkeys((*PRICED_ONCE, *PRICED_PER_CYCLE), 100_000)
 
 
 def module(**changes: Any) -> dict[str, Any]:
@@ -155,7 +155,10 @@ def test_a_module_without_an_estimate_for_a_steps_gas_is_refused(step: Step) -> 
         ({"modules": {"Usdtz": {}}}, "modules.Usdtz.[key]"),
         ({"modules": {"usdtz": module(pool_fee=0)}}, "modules.usdtz.pool_fee"),
         ({"modules": {"usdtz": module(pool_fee=1_000_000)}}, "modules.usdtz.pool_fee"),
-        ({"modules": {"usdtz": module(gas_units={**GAS, "fund": 0})}}, "modules.usdtz.gas_units.fund"),
+        (
+            {"modules": {"usdtz": module(gas_units={**GAS, "fund": 0})}},
+            "modules.usdtz.gas_units.fund",
+        ),
         ({"modules": {"usdtz": module(typo=1)}}, "modules.usdtz.typo"),
         ({"chain_ids": 138}, "chain_ids"),
     ],

@@ -27,9 +27,7 @@ EXIT_CODES = {
 """1 failed, 2 usage, 4 not allowed, 5 denied by policy, 7 outcome unknown, 124 timed out."""
 
 KINDS = [
-    kind
-    for kind in vars(errors).values()
-    if isinstance(kind, type) and issubclass(kind, DealError)
+    kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, DealError)
 ]
 
 

@@ -108,7 +108,8 @@ def test_tokens_are_sold_first_the_debt_is_paid_next_and_the_rest_goes_last(
 
 
 @pytest.mark.parametrize(
-    ("debt", "bound"), [(0, 0), (1, 3), (10_000, 10_002), (10_001, 10_004), (10**12, 10**12 + 10**8 + 1)]
+    ("debt", "bound"),
+    [(0, 0), (1, 3), (10_000, 10_002), (10_001, 10_004), (10**12, 10**12 + 10**8 + 1)],
 )
 def test_the_debt_may_grow_by_a_basis_point_and_a_unit(debt: int, bound: int) -> None:
     assert debt_bound(debt) == bound

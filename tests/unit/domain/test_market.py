@@ -63,9 +63,7 @@ def test_interest_is_linear_in_the_time_of_a_year_and_rounded_up(
     assert lending(rate).interest(principal, seconds) == interest
 
 
-@given(
-    principal=st.integers(0, 10**30), rate=st.integers(0, 10**28), seconds=st.integers(0, 10**8)
-)
+@given(principal=st.integers(0, 10**30), rate=st.integers(0, 10**28), seconds=st.integers(0, 10**8))
 def test_interest_is_the_smallest_integer_that_covers_it(
     principal: int, rate: int, seconds: int
 ) -> None:

@@ -93,9 +93,7 @@ class ExactSwap:
     ("snapshot", "amount", "used", "out", "after"),
     [
         pytest.param(
-            pool(
-                (2 * 10**18, sqrt_price(101, 100)), price=Q96, fee=600, zero_for_one=False
-            ),
+            pool((2 * 10**18, sqrt_price(101, 100)), price=Q96, fee=600, zero_for_one=False),
             10**18,
             9975124224178055 + 5988667735148,
             9925619580021728,
@@ -257,7 +255,7 @@ def test_the_input_to_a_price_reaches_it_and_overshoots_by_less_than_a_unit(
     [(True, Q96 * 3 // 4, Q96 // 2), (False, Q96 * 3 // 2, Q96 * 2)],
 )
 def test_the_price_asked_for_is_met_to_the_last_bit_where_the_liquidity_divides(
-    zero_for_one: bool, target: int, end: int
+    *, zero_for_one: bool, target: int, end: int
 ) -> None:
     snapshot = pool((3 * 2**70, end), fee=0, zero_for_one=zero_for_one)
     assert snapshot.swap(snapshot.input_to(target))[2].sqrt_price == target
@@ -266,7 +264,7 @@ def test_the_price_asked_for_is_met_to_the_last_bit_where_the_liquidity_divides(
 @pytest.mark.parametrize("zero_for_one", [True, False])
 @pytest.mark.parametrize("factor", [(1, 1), (3, 2), (2, 3), (1, 10)])
 def test_a_price_already_passed_needs_no_input(
-    zero_for_one: bool, factor: tuple[int, int]
+    *, zero_for_one: bool, factor: tuple[int, int]
 ) -> None:
     end = Q96 // 4 if zero_for_one else Q96 * 4
     passed = Q96 * factor[0] // factor[1] if zero_for_one else Q96 * factor[1] // factor[0]
@@ -338,7 +336,7 @@ def test_a_swap_that_ends_on_a_border_leaves_the_segments_beyond_it() -> None:
     ],
 )
 def test_segments_that_lead_back_are_refused(
-    segments: list[tuple[int, int]], zero_for_one: bool
+    *, segments: list[tuple[int, int]], zero_for_one: bool
 ) -> None:
     with pytest.raises(ValidationError, match="ends before it begins"):
         pool(*segments, zero_for_one=zero_for_one)

@@ -85,7 +85,10 @@ DEEP = (Fraction(1, 2), 10**15)
 
 
 def market(
-    *, lending: dict[str, Any] | None = None, redemption: dict[str, Any] | None = None, **changes: Any
+    *,
+    lending: dict[str, Any] | None = None,
+    redemption: dict[str, Any] | None = None,
+    **changes: Any,
 ) -> MarketSnapshot:
     """Ether at 2000 USD, a deep pool where 100 USDT buy 102 USDTz, redeemed at 0.05 %."""
     lent = {
@@ -117,7 +120,7 @@ def market(
 
 @dataclass
 class Rehearsal:
-    """A deal of this size played through on paper, with what it earns and which limits it breaks."""
+    """A deal of this size played through on paper: what it earns and which limits it breaks."""
 
     request: DealRequest
     module: ModuleProfile
@@ -240,7 +243,9 @@ def pool_snapshots(draw: st.DrawFn, unit: int) -> PoolSnapshot:
     price = Fraction(draw(st.one_of(near, near, far)), 10**5)
     segments, end = [], price
     for _ in range(draw(st.sampled_from([2, 1, 3, 4, 5, 1, 2, 3, 4, 0]))):
-        end = end / (1 + Fraction(draw(st.integers(1, 3_000)), draw(st.sampled_from([10**4, 10**6]))))
+        end = end / (
+            1 + Fraction(draw(st.integers(1, 3_000)), draw(st.sampled_from([10**4, 10**6])))
+        )
         end = end.limit_denominator(10**9)
         power = draw(st.sampled_from([6, 7, 8, 9, 10, 5, 4, 3, 2, 1, 0, None, *range(5, 11)]))
         liquidity = 0 if power is None else draw(st.integers(1, 10)) * 10**power * unit // 100
@@ -270,13 +275,17 @@ def cases(draw: st.DrawFn) -> Case:
     worth = asked.working_liquidity.units * unit // ETHER
     snapshot = market(
         collateral_price_usd8=usually(2_000_00000000, spread(0, 14)),
-        par_price_usd8=usually(1_00000000, st.one_of(st.integers(9 * 10**7, 11 * 10**7), spread(0, 10))),
+        par_price_usd8=usually(
+            1_00000000, st.one_of(st.integers(9 * 10**7, 11 * 10**7), spread(0, 10))
+        ),
         par_decimals=decimals,
         pool=draw(pool_snapshots(unit)),
         lending={
             "ltv_bps": usually(8_000, st.integers(0, 10_000)),
             "borrow_rate_ray": usually(5 * 10**25, st.integers(0, 10**28)),
-            "available": usually(10**9 * unit, st.integers(0, 10_000).map(lambda n: n * worth // 20)),
+            "available": usually(
+                10**9 * unit, st.integers(0, 10_000).map(lambda n: n * worth // 20)
+            ),
         },
         redemption={
             "fee_bps": usually(5, st.sampled_from([0, 1, 50, 200, 1_000, 10_000])),
@@ -292,11 +301,7 @@ def cases(draw: st.DrawFn) -> Case:
     return asked, profile, snapshot
 
 
-many = settings(
-    max_examples=4000,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+many = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @many
@@ -361,7 +366,8 @@ def test_a_refusal_names_a_limit_that_did_bind(case: Case) -> None:
     assert problem.limit
     assert problem.actual
     assert problem.next_action
-    smallest = Rehearsal(*case, size=1, cycles=1, spare=1)
+    # Interest is rounded up to a unit, and another is kept to spare.
+    smallest = Rehearsal(*case, size=1, cycles=1, spare=2)
     everything = [Rehearsal(*case, size=0, cycles=n + 1) for n in range(asked.cycles)]
     match problem.field:
         case "redemption_frozen":
@@ -516,6 +522,12 @@ def test_each_refusal_names_the_limit_that_bound_and_what_to_do(
     assert caught.value.exit_code == 5
 
 
+def test_collateral_worth_nothing_in_whole_prices_is_refused_not_divided_by() -> None:
+    with pytest.raises(SizingRefused) as caught:
+        size_deal(request(working_liquidity="0.000000000000000001"), module(), market())
+    assert caught.value.problem.field == "max_ltv"
+
+
 def test_no_room_under_the_exposure_limit_is_refused_by_its_name() -> None:
     """So little collateral that Aave lends a few units, and a quarter of it buys none."""
     asked = request(working_liquidity="0.000000006")
@@ -539,7 +551,7 @@ def test_a_treasury_that_cannot_pay_for_the_cycles_it_takes_to_profit_is_named()
 
 
 @pytest.mark.parametrize("zero_for_one", [True, False])
-def test_the_direction_of_the_pool_changes_nothing_but_rounding(zero_for_one: bool) -> None:
+def test_the_direction_of_the_pool_changes_nothing_but_rounding(*, zero_for_one: bool) -> None:
     there = market(pool=pool((Fraction(1, 2), 10**12), zero_for_one=zero_for_one))
     usual = market(pool=pool((Fraction(1, 2), 10**12)))
     one, other = (size_deal(request(), module(), seen) for seen in (there, usual))

@@ -361,5 +361,23 @@ def test_the_first_change_out_of_bounds_is_refused_by_its_asset(
     assert problem.next_action
 
 
+@given(
+    low=st.integers(-(10**30), 10**30),
+    width=st.integers(0, 10**30),
+    units=st.integers(-(10**30), 10**30),
+)
+def test_a_widened_bound_holds_for_the_change_with_the_units_and_for_the_one_without(
+    low: int, width: int, units: int
+) -> None:
+    bound = Bound(asset=Asset.ETHER, minimum=low, maximum=low + width).widened(units)
+    for change in (low, low + width, low + units, low + width + units):
+        check_bounds({Asset.ETHER: change}, (bound,))
+    assert (bound.minimum, bound.maximum - bound.minimum) == (
+        min(low, low + units),
+        width + abs(units),
+    )
+    assert bound.asset is Asset.ETHER
+
+
 def test_without_bounds_anything_goes() -> None:
     check_bounds({Asset.PAR: -5}, ())

@@ -1,0 +1,293 @@
+"""The `deal` command: what can be asked for. How it is done stands in the modules it calls.
+
+Those are imported when their command runs, so that help and completion come at once.
+"""
+# ruff: noqa: PLC0415 - see above
+
+import os
+import sys
+from collections.abc import Coroutine
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from starters.cli import local
+from starters.cli.errors import DealGroup
+from starters.cli.options import (
+    CommandIdOption,
+    DealIdArgument,
+    OutputOption,
+    ReasonOption,
+    WhoOption,
+    YesOption,
+)
+from starters.cli.output import Output, print_json
+from starters.cli.process import run_and_leave
+
+app = typer.Typer(
+    name="deal",
+    help="Launch deals, follow them, and keep them in hand.",
+    cls=DealGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+config_app = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
+database_app = typer.Typer(help="Look after the database.", no_args_is_help=True)
+
+app.add_typer(local.app, name="local")
+app.add_typer(config_app, name="config")
+app.add_typer(database_app, name="database")
+
+
+class WorkerRole(StrEnum):
+    """The processes that do the work."""
+
+    DEALS = "deals"
+    CHAIN = "chain"
+    SIGNER = "signer"
+
+
+def main() -> NoReturn:
+    """Run the command line and end the process with its exit code."""
+    run_and_leave(app)
+
+
+def _print_version(asked: bool) -> None:  # noqa: FBT001 - the form of an option's callback
+    if asked:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            typer.echo(version("deal-orchestrator"))
+        except PackageNotFoundError:  # run from a checkout that is not installed
+            typer.echo("not installed")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    *,
+    show_version: Annotated[  # noqa: ARG001 - its callback does it all
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Tell the version."),
+    ] = False,
+) -> None:
+    """Take the options that go before the command."""
+
+
+@app.command()
+def start(  # noqa: PLR0913 - the fields of a request
+    deal_id: Annotated[
+        str | None, typer.Option("--id", help="A new name: a-z, 0-9, hyphens.")
+    ] = None,
+    bank: Annotated[str | None, typer.Option(help="The bank the deal is run for.")] = None,
+    module: Annotated[str | None, typer.Option(help="The market, such as usdtz.")] = None,
+    chain: Annotated[str | None, typer.Option(help="The chain id, such as 138.")] = None,
+    liquidity: Annotated[str | None, typer.Option(help="Working liquidity in ETH.")] = None,
+    max_ltv: Annotated[str | None, typer.Option(help="At most 0.30 [default: 0.30].")] = None,
+    max_slippage: Annotated[
+        str | None, typer.Option(help="At most 0.05 [default: 0.005].")
+    ] = None,
+    cycles: Annotated[
+        str | None, typer.Option(help="Rounds of swap and redeem [default: 1].")
+    ] = None,
+    mode: Annotated[
+        str | None, typer.Option(help="stepwise or pipelined [default: stepwise].")
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", "-f", help="A request as JSON; options go before its fields."),
+    ] = None,
+    *,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the deal to its end.")] = False,
+    output: OutputOption = None,
+) -> None:
+    """Start a deal: print its sizing, or why it was refused."""
+    from starters.cli.start import start as run
+
+    options = {
+        "deal_id": deal_id,
+        "bank": bank,
+        "module": module,
+        "chain_id": chain,
+        "working_liquidity": liquidity,
+        "max_ltv": max_ltv,
+        "max_slippage": max_slippage,
+        "cycles": cycles,
+        "mode": mode,
+    }
+    _run(run(options, file, _settled(output), wait=wait))
+
+
+@app.command(name="list")
+def list_(  # noqa: PLR0913 - the options of the command
+    status: Annotated[
+        list[str] | None, typer.Option(help="Only these; may be given several times.")
+    ] = None,
+    bank: Annotated[str | None, typer.Option(help="Only this bank's.")] = None,
+    chain: Annotated[str | None, typer.Option(help="Only on this chain id.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Begun since then: 24h, 7d, 2026-11-22T18:00 (UTC).")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="At most that many, up to 500.")] = 50,
+    cursor: Annotated[str | None, typer.Option(help="next_cursor of the page before.")] = None,
+    output: OutputOption = None,
+) -> None:
+    """List deals from the records, newest first."""
+    from starters.cli.show import list_deals, parse_filter
+
+    chosen = parse_filter(status or [], bank, chain, since, limit, cursor)
+    _run(list_deals(chosen, _settled(output)))
+
+
+@app.command()
+def show(deal_id: DealIdArgument, output: OutputOption = None) -> None:
+    """Show a deal: its steps and transactions, sizing, profit, and problem if it has one."""
+    from domain.identifiers import DealId
+    from starters.cli.show import show_deal
+
+    _run(show_deal(DealId(deal_id), _settled(output)))
+
+
+@app.command()
+def watch(deal_id: DealIdArgument, output: OutputOption = None) -> None:
+    """Follow a deal step by step until it ends, and leave with its exit code."""
+    from domain.identifiers import DealId
+    from starters.cli.follow import watch as run
+
+    _run(run(DealId(deal_id), _settled(output)))
+
+
+@app.command()
+def wait(
+    deal_id: DealIdArgument,
+    timeout: Annotated[
+        float | None,
+        typer.Option(min=0, help="Seconds to wait at most [default: as long as it takes]."),
+    ] = None,
+    output: OutputOption = None,
+) -> None:
+    """Wait for a deal's end: 0 completed, 1 ended otherwise, 7 outcome unknown, 124 timed out."""
+    from domain.identifiers import DealId
+    from starters.cli.follow import wait as run
+
+    _run(run(DealId(deal_id), timeout, _settled(output)))
+
+
+@app.command()
+def pause(  # noqa: PLR0913 - the options of the command
+    deal_id: DealIdArgument,
+    reason: ReasonOption,
+    who: WhoOption = None,
+    command_id: CommandIdOption = None,
+    *,
+    yes: YesOption = False,
+    output: OutputOption = None,
+) -> None:
+    """Stop a deal before its next step; the one under way is brought to its end."""
+    _give("pause", deal_id, reason, who, command_id, output, sure=yes)
+
+
+@app.command()
+def resume(  # noqa: PLR0913 - the options of the command
+    deal_id: DealIdArgument,
+    reason: ReasonOption,
+    who: WhoOption = None,
+    command_id: CommandIdOption = None,
+    *,
+    yes: YesOption = False,
+    output: OutputOption = None,
+) -> None:
+    """Let a paused deal go on."""
+    _give("resume", deal_id, reason, who, command_id, output, sure=yes)
+
+
+@app.command()
+def cancel(  # noqa: PLR0913 - the options of the command
+    deal_id: DealIdArgument,
+    reason: ReasonOption,
+    who: WhoOption = None,
+    command_id: CommandIdOption = None,
+    *,
+    yes: YesOption = False,
+    output: OutputOption = None,
+) -> None:
+    """Unwind a deal from where it stands; all funds go back to the treasury."""
+    _give("cancel", deal_id, reason, who, command_id, output, sure=yes)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def worker(
+    context: typer.Context,
+    role: Annotated[WorkerRole, typer.Argument(help="Which one.")],
+) -> None:
+    """Run a worker in place of this command; further arguments are the worker's."""
+    command = [sys.executable, "-m", f"workers.{role}", *context.args]
+    sys.stdout.flush()
+    os.execv(sys.executable, command)  # noqa: S606 - this interpreter, one of our modules
+
+
+@config_app.command()
+def check(output: OutputOption = None) -> None:
+    """Check that profiles and manifests are well formed and agree with every node."""
+    from starters.cli.config import check as run
+
+    run(_settled(output))
+
+
+@database_app.command()
+def migrate(output: OutputOption = None) -> None:
+    """Bring the database to the newest schema (DEAL_DATABASE_OWNER_URL)."""
+    from domain.errors import InvalidConfiguration
+    from starters.database import migrate as run
+
+    url = os.environ.get("DEAL_DATABASE_OWNER_URL")
+    if not url:
+        raise InvalidConfiguration(
+            "the database to migrate is not named",
+            field="DEAL_DATABASE_OWNER_URL",
+            limit="postgresql://owner@host:port/database",
+            next_action="set it to a URL of the database's owner",
+        )
+    applied = run(url)
+    if _settled(output) is Output.JSON:
+        print_json({"applied": applied})
+    else:
+        typer.echo("\n".join(applied) if applied else "nothing to do")
+
+
+def _give(  # noqa: PLR0913 - as the commands have them
+    name: str,
+    deal_id: str,
+    reason: str,
+    who: str | None,
+    command_id: str | None,
+    output: Output | None,
+    *,
+    sure: bool,
+) -> None:
+    from domain.deals import Command
+    from domain.identifiers import DealId
+    from starters.cli.control import give
+
+    command, form = Command(name), _settled(output)
+    _run(give(command, DealId(deal_id), reason, who, command_id, form, sure=sure))
+
+
+def _settled(output: Output | None) -> Output:
+    """The form of the answer; the option's callback has settled it."""
+    return output or Output.JSON
+
+
+def _run(command: Coroutine[Any, Any, None]) -> None:
+    import asyncio
+
+    asyncio.run(command)
+
+
+if __name__ == "__main__":
+    main()

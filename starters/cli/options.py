@@ -1,0 +1,40 @@
+"""The options that several commands share."""
+
+from typing import Annotated
+
+import typer
+
+from starters.cli.output import Output, remember
+
+DealIdArgument = Annotated[str, typer.Argument(metavar="ID", help="The deal's id.")]
+
+OutputOption = Annotated[
+    Output | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="The form of the answer: a table by default on a terminal, JSON elsewhere.",
+        callback=remember,
+        show_default=False,
+    ),
+]
+
+ReasonOption = Annotated[
+    str, typer.Option("--reason", help="Why; it is kept with the deal.", show_default=False)
+]
+
+WhoOption = Annotated[
+    str | None,
+    typer.Option("--who", help="Who asks for it [default: you].", show_default=False),
+]
+
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask whether it is meant.")]
+
+CommandIdOption = Annotated[
+    str | None,
+    typer.Option(
+        "--command-id",
+        help="The same id again is the same command, whatever was answered [default: a new one].",
+        show_default=False,
+    ),
+]

@@ -1,0 +1,1 @@
+"""How fast a deal is, and what it costs: `python -m tests.performance.bench`."""

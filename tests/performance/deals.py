@@ -1,0 +1,134 @@
+"""Running deals the way the command line does, and looking at what they left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import time
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from domain.deals import DealRequest, DealStatus
+from starters.deals.client import DealClient
+from starters.local.stack import Stack
+from workers.runtime.connect import connect
+from workflows.deal.workflow import DealWorkflow, workflow_id
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from temporalio.client import Client
+
+    from domain.views import DealView
+
+CHAIN_ID = 138
+LIQUIDITY_ETH = 10
+
+
+@dataclass(frozen=True)
+class DealRun:
+    """One deal, from before it was asked for until its result was here; `seconds` of wall time."""
+
+    seconds: float
+    view: DealView
+
+    @property
+    def hashes(self) -> list[str]:
+        """Its transactions in their order."""
+        return [i.transaction_hash for step in self.view.steps for i in step.outcome.inclusions]
+
+    @property
+    def blocks(self) -> list[int]:
+        """The block of each transaction."""
+        return [i.block_number for step in self.view.steps for i in step.outcome.inclusions]
+
+
+@dataclass(frozen=True)
+class History:
+    """What a deal left in Temporal: the number of events, and their size in bytes."""
+
+    events: int
+    size: int
+
+
+class Desk:
+    """Runs deals against one stack."""
+
+    def __init__(self, client: Client) -> None:
+        """Use a client that is connected to the stack's Temporal."""
+        self._client = client
+        self._deals = DealClient(client)
+
+    async def run(self) -> DealRun:
+        """Run one deal to its end; raise `RuntimeError` unless it completed."""
+        request = _request()
+        began = time.perf_counter()
+        await self._deals.start(request)
+        handle = self._client.get_workflow_handle_for(
+            DealWorkflow.run, workflow_id(request.deal_id)
+        )
+        view = await handle.result()
+        seconds = time.perf_counter() - began
+        if view.status is not DealStatus.COMPLETED:
+            message = f"deal {request.deal_id} ended {view.status}: {view.problem}"
+            raise RuntimeError(message)
+        return DealRun(seconds, view)
+
+    async def run_at_once(self, count: int) -> tuple[float, list[DealRun]]:
+        """Run that many deals at the same time; return the wall time in seconds and the deals."""
+        began = time.perf_counter()
+        runs = await asyncio.gather(*(self.run() for _ in range(count)))
+        return time.perf_counter() - began, list(runs)
+
+    async def history(self, run: DealRun) -> History:
+        """Ask Temporal how long the deal's history is."""
+        handle = self._client.get_workflow_handle(workflow_id(run.view.request.deal_id))
+        info = (await handle.describe()).raw_description.workflow_execution_info
+        return History(info.history_length, info.history_size_bytes)
+
+
+def _request() -> DealRequest:
+    return DealRequest.parse(
+        deal_id=f"bench-{secrets.token_hex(6)}",
+        bank="bench",
+        module="usdtz",
+        chain_id=CHAIN_ID,
+        working_liquidity=str(LIQUIDITY_ETH),
+        max_ltv="0.25",
+    )
+
+
+@contextmanager
+def running_stack(
+    folder: Path, block_time: int | None, report: Callable[[str, str], None]
+) -> Iterator[Stack]:
+    """A stack of one chain in this folder, ended whatever happens.
+
+    `block_time` is in seconds; None mines every transaction at once. A Temporal server that the
+    environment names is not used: everything is measured on this machine.
+    """
+    before = dict(os.environ)
+    for name in [name for name in os.environ if name.startswith(("TEMPORAL_", "DEAL_"))]:
+        if name != "DEAL_CACHE_DIR":
+            del os.environ[name]
+    stack = Stack(folder, block_time, (CHAIN_ID,), progress=report)
+    try:
+        os.environ.update(stack.up())
+        yield stack
+    finally:
+        try:
+            stack.down()
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
+
+@asynccontextmanager
+async def open_desk() -> AsyncIterator[Desk]:
+    """A desk on the stack that the environment names."""
+    yield Desk(await connect())
+    # The SDK's own threads must be done with the last answer before the interpreter ends.
+    await asyncio.sleep(0.25)

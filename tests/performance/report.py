@@ -1,0 +1,135 @@
+"""How far the bench is, on standard error, and what it found, as tables."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rich.status import Status
+
+    from tests.performance.figures import Figure, Results
+
+_LABELS = {
+    "wall_time_1s_blocks": "Wall time at 1-second blocks",
+    "wall_time_instant": "Wall time at instant mining",
+    "deals_per_second": "Deals a second, many at once",
+    "transactions": "Transactions",
+    "blocks": "Blocks used",
+    "node_requests_instant": "Requests to the node, instant mining",
+    "node_calls_instant": "JSON-RPC calls, instant mining",
+    "node_requests_1s_blocks": "Requests to the node, 1-second blocks",
+    "node_calls_1s_blocks": "JSON-RPC calls, 1-second blocks",
+    "history_events": "Temporal history, events",
+    "history_bytes": "Temporal history, size",
+    "memory_of_workers": "Memory of the three workers",
+}
+_MEBIBYTE = 1024 * 1024
+_KIBIBYTE = 1024
+
+
+class Progress:
+    """Says what is being done: one changing line on a terminal, lines elsewhere."""
+
+    def __init__(self, status: Status | None) -> None:
+        """Use this line, or write lines if there is none."""
+        self._status = status
+        self._began = time.monotonic()
+
+    def say(self, what: str) -> None:
+        """Tell what is done now or has just been done."""
+        line = f"{time.monotonic() - self._began:5.0f} s  {what}"
+        if self._status is None:
+            sys.stderr.write(f"{line}\n")
+        else:
+            self._status.update(line)
+
+    def components(self, what: str) -> Callable[[str, str], None]:
+        """What a stack may tell its own progress to."""
+        return lambda name, event: self.say(f"{what}: {name} {event}")
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """Show progress on standard error for as long as this lasts."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield Progress(None)
+        return
+    with console.status("starting") as status:
+        yield Progress(status)
+
+
+def show(results: Results) -> None:
+    """Print the tables."""
+    console = Console() if sys.stdout.isatty() else Console(width=120)
+    console.print(_figures(results))
+    console.print(_spent(results))
+    settings = results.settings
+    same = "the same" if results.calls["deal"] == results.calls["script"] else "NOT the same"
+    console.print(
+        f"On-chain calls of deal and script are {same}. Medians of {settings['rounds_instant']} "
+        f"rounds at instant mining and {settings['rounds_blocks']} at 1-second blocks, taken in "
+        f"turns; the script polls every {settings['script_poll_latency_seconds']:g} s. "
+        f"{settings['processors']} processors, Python {settings['python']}."
+    )
+
+
+def _figures(results: Results) -> Table:
+    table = Table(title="A deal and a straight script", box=None, pad_edge=False)
+    table.add_column("")
+    for heading in ("deal", "script", "ratio"):
+        table.add_column(heading, justify="right")
+    table.add_column("aim")
+    for figure in results.figures:
+        ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}"
+        script = "" if figure.script is None else _amount(figure.script, figure.unit)
+        deal = _amount(figure.deal, figure.unit)
+        table.add_row(_LABELS[figure.name], deal, script, ratio, _aim(figure))
+    return table
+
+
+def _aim(figure: Figure) -> str:
+    if figure.met is None:
+        return ""
+    return f"{figure.aim} " + ("[green]met[/]" if figure.met else "[red]not met[/]")
+
+
+def _spent(results: Results) -> Table:
+    spent = results.spent
+    table = Table(
+        title=f"\n{spent.deals} deals at once took {spent.seconds:.1f} s", box=None, pad_edge=False
+    )
+    table.add_column("process")
+    for heading in ("processor time", "a deal", "share", "memory"):
+        table.add_column(heading, justify="right")
+    for name, seconds in spent.by_process.items():
+        memory = results.memory.get(name)
+        table.add_row(
+            name,
+            f"{seconds:.2f} s",
+            f"{seconds / spent.deals * 1000:.0f} ms",
+            f"{seconds / spent.total:.0%}",
+            "" if memory is None else f"{memory / _MEBIBYTE:.0f} MiB",
+        )
+    busy = f"{spent.total / spent.seconds:.2f} processors busy"
+    each = f"{spent.total / spent.deals * 1000:.0f} ms"
+    table.add_row("together", f"{spent.total:.2f} s", each, busy, "")
+    return table
+
+
+def _amount(value: float, unit: str) -> str:
+    if unit == "B":
+        if value < _MEBIBYTE:
+            return f"{value / _KIBIBYTE:.0f} KiB"
+        return f"{value / _MEBIBYTE:.0f} MiB"
+    if not unit:
+        return f"{value:.0f}"
+    return f"{value:.2f} {unit}"
