@@ -21,7 +21,15 @@ with workflow.unsafe.imports_passed_through():
         TransactionActivities,
     )
     from domain.deals import Command, DealRequest, DealStatus, Step, check_command
-    from domain.errors import DealError, LimitExceeded, Problem, RedemptionFrozen
+    from domain.errors import (
+        DealError,
+        LimitExceeded,
+        Problem,
+        RedemptionFrozen,
+        SigningRefused,
+        SimulationFailed,
+        TransactionReverted,
+    )
     from domain.exits import next_exit_step
     from domain.positions import Position
     from domain.settlement import settle
@@ -396,5 +404,8 @@ class DealWorkflow:
 
 
 def _may_pass(problem: Problem) -> bool:
-    """Whether building the step anew may help: not if a limit or the redemption stands against it."""
-    return problem.code not in {LimitExceeded.code, RedemptionFrozen.code}
+    """Whether the step had no effect and building it anew may help.
+
+    Only then may it be repeated: a step whose post-conditions failed has been executed.
+    """
+    return problem.code in {SimulationFailed.code, TransactionReverted.code, SigningRefused.code}
