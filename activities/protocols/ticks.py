@@ -1,16 +1,40 @@
 """From a Uniswap v3 pool's ticks to the segments that sizing reckons with."""
 
 from dataclasses import dataclass
-from decimal import Decimal, localcontext
 from typing import Final
 
-from domain.pool import Q96, PoolSegment, PoolSnapshot
+from domain.amounts import UINT256_MAX, ceil_div
+from domain.pool import PoolSegment, PoolSnapshot
 
 _BITS: Final = 256
 _WORDS_AHEAD: Final = 4
 """How far to look: 1,024 tick spacings, 10 % of price in the tightest pools."""
-_TICK_BASE: Final = Decimal("1.0001")
-_PRECISION: Final = 80
+MAX_TICK: Final = 887_272
+"""Ticks reach from minus this to this."""
+_ONE: Final = 2**128
+_FACTORS: Final = (
+    0xFFFCB933BD6FAD37AA2D162D1A594001,
+    0xFFF97272373D413259A46990580E213A,
+    0xFFF2E50F5F656932EF12357CF3C7FDCC,
+    0xFFE5CACA7E10E4E61C3624EAA0941CD0,
+    0xFFCB9843D60F6159C9DB58835C926644,
+    0xFF973B41FA98C081472E6896DFB254C0,
+    0xFF2EA16466C96A3843EC78B326B52861,
+    0xFE5DEE046A99A2A811C461F1969C3053,
+    0xFCBE86C7900A88AEDCFFC83B479AA3A4,
+    0xF987A7253AC413176F2B074CF7815E54,
+    0xF3392B0822B70005940C7A398E4B70F3,
+    0xE7159475A2C29B7443B29C7FA6E889D9,
+    0xD097F3BDFD2022B8845AD8F792AA5825,
+    0xA9F746462D870FDF8A65DC1F90E061E5,
+    0x70D869A156D2A1B890BB3DF62BAF32F7,
+    0x31BE135F97D08FD981231505542FCFA6,
+    0x9AA508B5B7A84E1C677DE54F3E99BC9,
+    0x5D6AF8DEDB81196699C329225EE604,
+    0x2216E584F5FA1EA926041BEDFE98,
+    0x48A170391F7DC42444E8FA2,
+)
+"""``sqrt(1.0001)^-(2^i)`` for i from 0, as Q128.128."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +100,22 @@ def pool_snapshot(
 
 
 def sqrt_price_at(tick: int) -> int:
-    """Square-root price Q64.96 at a tick: ``sqrt(1.0001^tick) * 2^96``, rounded down.
+    """Square-root price Q64.96 at a tick from -887272 to 887272, the very number the pool uses.
 
-    The pool's own approximation differs in its last digits only.
+    Source: TickMath.getSqrtRatioAtTick of Uniswap v3-core 1.0.1. A rounded square root would be
+    next to it, and a pool that stands exactly at a tick would seem to be beyond it.
     """
-    with localcontext(prec=_PRECISION):
-        return int((_TICK_BASE**tick).sqrt() * Q96)
+    ratio = _ONE
+    for bit, factor in enumerate(_FACTORS):
+        if abs(tick) >> bit & 1:
+            ratio = ratio * factor >> 128
+    if tick > 0:
+        ratio = UINT256_MAX // ratio
+    return ceil_div(ratio, 1 << 32)
 
 
 def _edge(reading: PoolReading, words: list[int], *, zero_for_one: bool) -> int:
-    """The last tick of the words that were read."""
+    """The last tick of the words that were read, if there is a price at it."""
     last = words[-1] << 8
-    return (last if zero_for_one else last + _BITS - 1) * reading.spacing
+    edge = (last if zero_for_one else last + _BITS - 1) * reading.spacing
+    return min(max(edge, -MAX_TICK), MAX_TICK)

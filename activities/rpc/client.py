@@ -11,7 +11,7 @@ from typing import Any, Final
 from aiohttp import ClientError, ClientTimeout
 from prometheus_client import Counter
 from web3 import AsyncHTTPProvider
-from web3.types import RPCEndpoint, RPCResponse
+from web3.types import RPCEndpoint
 
 from domain.chains import ChainProfile
 from domain.errors import Unavailable
@@ -21,7 +21,15 @@ REQUESTS: Final = Counter(
 )
 CALLS: Final = Counter("deal_node_calls", "JSON-RPC calls sent to nodes", ["chain", "method"])
 _TIMEOUT_SECONDS: Final = 10.0
+_SHOWN: Final = 100
+
+
+class _Malformed(ValueError):
+    """The endpoint answered, but not as JSON-RPC does."""
+
+
 _TRANSPORT_ERRORS: Final = (ClientError, TimeoutError, OSError, ValueError)
+"""What an endpoint's failure looks like; a ValueError is an answer that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +76,7 @@ class Rpc:
             try:
                 answers = await self._ask(index, calls)
             except _TRANSPORT_ERRORS as error:
-                failures.append(f"endpoint {index + 1}: {type(error).__name__}")
+                failures.append(f"endpoint {index + 1}: {_failure(error)}")
                 continue
             self._preferred = index
             return answers
@@ -91,7 +99,7 @@ class Rpc:
             if not isinstance(error, _TRANSPORT_ERRORS):
                 raise error
         if not answered:
-            raise self._unavailable(", ".join(type(error).__name__ for error in failed))
+            raise self._unavailable(", ".join(_failure(error) for error in failed))
         return answered
 
     def expect(self, answer: Any) -> Any:  # noqa: ANN401 - JSON of any shape
@@ -113,12 +121,18 @@ class Rpc:
         if len(calls) == 1:
             call = calls[0]
             return [_answer(await provider.make_request(RPCEndpoint(call.method), call.params))]
-        responses = await provider.make_batch_request(
-            [(RPCEndpoint(call.method), call.params) for call in calls]
-        )
-        if not isinstance(responses, list):
-            # A node that refuses the batch as a whole answers with one error for all of it.
-            return [_answer(responses)] * len(calls)
+        try:
+            responses = await provider.make_batch_request(
+                [(RPCEndpoint(call.method), call.params) for call in calls]
+            )
+        except (AttributeError, TypeError) as error:
+            # web3 puts answers in the order of their ids, and trips over those that have none.
+            msg = "the answers cannot be put in order"
+            raise _Malformed(msg) from error
+        if not isinstance(responses, list) or len(responses) != len(calls):
+            # Also how a node refuses a batch as a whole: another endpoint may take it.
+            msg = f"not one answer for each call: {str(responses)[:_SHOWN]}"
+            raise _Malformed(msg)
         return [_answer(response) for response in responses]
 
     def _unavailable(self, actual: str) -> Unavailable:
@@ -131,11 +145,21 @@ class Rpc:
         )
 
 
-def _answer(response: RPCResponse) -> Any:  # noqa: ANN401 - JSON of any shape
-    if "error" in response:
-        # Typed as an object by web3, but some nodes send plain text.
-        error: Any = response["error"]
-        if isinstance(error, str):
-            return RpcError(0, error)
-        return RpcError(error.get("code", 0), error.get("message", ""), error.get("data"))
-    return response["result"]
+def _failure(error: BaseException) -> str:
+    """What is told of an endpoint's failure; the transport's own words may hold its address."""
+    return str(error) if isinstance(error, _Malformed) else type(error).__name__
+
+
+def _answer(response: Any) -> Any:  # noqa: ANN401 - JSON of any shape
+    if isinstance(response, dict):
+        # An object by the standard, but some nodes send plain text, and some null with a result.
+        error = response.get("error")
+        if isinstance(error, dict):
+            message = str(error.get("message") or "")
+            return RpcError(error.get("code", 0), message, error.get("data"))
+        if error is not None:
+            return RpcError(0, str(error))
+        if "result" in response:
+            return response["result"]
+    msg = f"neither a result nor an error: {str(response)[:_SHOWN]}"
+    raise _Malformed(msg)

@@ -5,7 +5,8 @@ never by what an endpoint answered to the sending.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 import structlog
@@ -15,8 +16,9 @@ from activities.protocols import multicall
 from activities.protocols.effects import EffectReader
 from activities.protocols.reader import ChainReader, position_from
 from activities.protocols.reverts import reason_of
-from activities.rpc.client import Rpc, RpcCall, RpcError
+from activities.rpc.client import RpcCall, RpcError
 from activities.rpc.fees import fee_history_call, fee_level
+from activities.transactions.broadcast import Broadcaster
 from activities.transactions.heads import HeadWatcher
 from activities.transactions.interface import DeliverBatch, Delivery
 from activities.transactions.receipts import (
@@ -27,8 +29,14 @@ from activities.transactions.receipts import (
     look_for,
 )
 from activities.transactions.store import Attempt, TransactionStore
-from domain.chains import ChainProfile
-from domain.errors import DealError, OutcomeUnknown, Problem, TransactionReverted, Unavailable
+from domain.errors import (
+    DealError,
+    LimitExceeded,
+    OutcomeUnknown,
+    Problem,
+    TransactionReverted,
+    Unavailable,
+)
 from domain.identifiers import Address
 from domain.transactions import (
     Asset,
@@ -42,7 +50,8 @@ from domain.transactions import (
 
 _log = structlog.get_logger(__name__)
 _HEARTBEAT_SECONDS: Final = 5.0
-_ALREADY_THERE: Final = ("already known", "already imported", "alreadyknown", "known transaction")
+_BLOCKS_OF_SILENCE: Final = 2
+"""A head that stands still for that many block times is no reason not to look and send again."""
 
 
 class Deliverer:
@@ -50,17 +59,17 @@ class Deliverer:
 
     def __init__(
         self,
-        profile: ChainProfile,
-        rpc: Rpc,
         reader: ChainReader,
         store: TransactionStore,
+        broadcaster: Broadcaster,
         treasury: Address,
     ) -> None:
         """Take what one chain's batches are delivered with."""
-        self._profile = profile
-        self._rpc = rpc
         self._reader = reader
+        self._profile = profile = reader.profile
+        self._rpc = rpc = reader.rpc
         self._store = store
+        self._broadcaster = broadcaster
         self._treasury = treasury
         self._heads = HeadWatcher(rpc, float(profile.limits.poll_interval_seconds))
 
@@ -74,11 +83,11 @@ class Deliverer:
         newest = {attempt.intent_id: attempt for attempt in attempts}
         limit = self._profile.limits.submission_timeout_seconds
         try:
-            async with asyncio.timeout(limit):
+            async with _heartbeats(), asyncio.timeout(limit):
                 # What may have been sent before is looked for before it is sent again.
                 if not sent_before:
-                    await self._send(list(newest.values()))
-                return await self._wait(order, attempts, newest, send_first=sent_before)
+                    await self._broadcaster.send(list(newest.values()))
+                return await self._wait(order, attempts, newest, resend=sent_before)
         except TimeoutError:
             raise await self._overdue(order, attempts) from None
 
@@ -88,8 +97,9 @@ class Deliverer:
         Raises `OutcomeUnknown` if a block was replaced by another.
         """
         highest = max(number for _, number, _ in mined.values())
-        while not await self._is_final(highest):
-            await self._next_head(await self._final_head())
+        async with _heartbeats():
+            while not await self._is_final(highest):
+                await self._next_head(int(await self._rpc.call("eth_blockNumber"), 16))
         answers = await self._rpc.batch(
             [RpcCall("eth_getTransactionReceipt", (tx_hash,)) for tx_hash, _, _ in mined.values()]
         )
@@ -111,8 +121,9 @@ class Deliverer:
         attempts: list[Attempt],
         newest: Mapping[str, Attempt],
         *,
-        send_first: bool,
+        resend: bool,
     ) -> Delivery:
+        """Look until it is confirmed; `resend` says to send what the first look does not find."""
         batch, first_head = order.batch, -1
         reads = self._reader.position_reads(
             self._profile.module(order.request.module), batch.account
@@ -125,16 +136,21 @@ class Deliverer:
                 return await self._conclude(order, sighting, reads)
             missing = sighting.missing(batch)
             await self._note_unknown(missing, sighting)
-            if missing and sighting.head - first_head >= self._profile.fees.bump_after_blocks:
-                replacements = await self._replacements(missing, newest)
+            pending = [i for i in missing if i.nonce >= sighting.mined_nonce]
+            passed_over = sighting.head - first_head >= self._profile.fees.bump_after_blocks
+            if order.replaceable and passed_over:
+                replacements = await self._replacements(batch, pending, newest)
                 if replacements:
                     return Delivery(replacements=replacements)
-            if not send_first:
-                await self._next_head(sighting.head)
-            send_first = False
-            await self._send(
-                [newest[i.intent_id] for i in missing if i.nonce >= sighting.mined_nonce]
-            )
+            if resend and pending:
+                if sighting.mined_nonce < pending[0].nonce:
+                    # What comes before them is missing too, and nobody may be looking after it.
+                    await self._broadcaster.resend(
+                        pending[0].sender, sighting.mined_nonce, pending[0].nonce
+                    )
+                await self._broadcaster.send([newest[i.intent_id] for i in pending])
+            resend = True
+            await self._next_head(sighting.head)
 
     async def _conclude(
         self, order: DeliverBatch, sighting: Sighting, reads: list[multicall.Read]
@@ -205,28 +221,22 @@ class Deliverer:
             return reason_of(answer.data) or answer.message
         return "no reason found: the call succeeds on the state of the block before"
 
-    async def _send(self, attempts: list[Attempt]) -> None:
-        """Send to every endpoint. Answers are noted; the receipts decide."""
-        if not attempts:
-            return
-        calls = [RpcCall("eth_sendRawTransaction", (attempt.raw,)) for attempt in attempts]
-        for answers in await self._rpc.everywhere(calls):
-            for attempt, answer in zip(attempts, answers, strict=True):
-                if isinstance(answer, RpcError) and not _is_already_there(answer):
-                    _log.warning(
-                        "not accepted",
-                        intent=attempt.intent_id,
-                        transaction=attempt.transaction_hash,
-                        reason=answer.message,
-                    )
-
     async def _replacements(
-        self, missing: list[Intent], newest: Mapping[str, Attempt]
+        self, batch: PreparedBatch, pending: list[Intent], newest: Mapping[str, Attempt]
     ) -> dict[str, Fees]:
+        """Higher fees for what was passed over, where they help and the account can pay them."""
+        if not pending or _must_keep_fees(pending):
+            return {}
         history = await self._rpc.batch([fee_history_call(self._profile.fees)])
         level = fee_level(self._profile, self._rpc.expect(history[0]))
-        bumped = {i.intent_id: level.replacement(newest[i.intent_id].fees) for i in missing}
-        return {intent_id: fees for intent_id, fees in bumped.items() if fees is not None}
+        bumped = {i.intent_id: level.replacement(newest[i.intent_id].fees) for i in pending}
+        fees = {intent_id: fees for intent_id, fees in bumped.items() if fees is not None}
+        try:
+            batch.with_fees(fees)
+        except LimitExceeded as error:
+            _log.warning("no higher fee", **error.problem.model_dump(exclude_none=True))
+            return {}
+        return fees
 
     async def _note_unknown(self, missing: list[Intent], sighting: Sighting) -> None:
         unknown = [i.intent_id for i in missing if i.nonce < sighting.mined_nonce]
@@ -252,14 +262,10 @@ class Deliverer:
         )
 
     async def _next_head(self, head: int) -> None:
-        """Wait for the next block, telling Temporal that this delivery is alive."""
-        waiting = asyncio.ensure_future(self._heads.after(head))
-        try:
-            while not waiting.done():
-                activity.heartbeat(head)
-                await asyncio.wait([waiting], timeout=_HEARTBEAT_SECONDS)
-        finally:
-            waiting.cancel()
+        """Wait for another block, but not for ever: where none comes, looking again may help."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_BLOCKS_OF_SILENCE * self._profile.block_time_seconds):
+                await self._heads.after(head)
 
     def _final_by_depth(self, head: int, inclusions: tuple[Inclusion, ...]) -> bool:
         finality = self._profile.finality
@@ -278,7 +284,25 @@ class Deliverer:
         return int(await self._rpc.call("eth_blockNumber"), 16) - finality.depth
 
 
-def _is_already_there(error: RpcError) -> bool:
-    """Whether the node says that it has the transaction already, which is success."""
-    message = error.message.lower()
-    return any(known in message for known in _ALREADY_THERE)
+def _must_keep_fees(pending: list[Intent]) -> bool:
+    """Whether a higher fee would use up ether that a later one of them has promised to send.
+
+    The last one of a sweep sends what the gas before it leaves over, at the fees that were signed.
+    """
+    return len(pending) > 1 and pending[-1].spends_rest
+
+
+@asynccontextmanager
+async def _heartbeats() -> AsyncIterator[None]:
+    """Tell Temporal all the while that this delivery is alive, however slow a node may answer."""
+
+    async def beat() -> None:
+        while True:
+            activity.heartbeat()
+            await asyncio.sleep(_HEARTBEAT_SECONDS)
+
+    beating = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        beating.cancel()

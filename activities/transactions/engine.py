@@ -5,6 +5,7 @@ from temporalio import activity
 from activities.protocols.reader import ChainReader
 from activities.protocols.steps import StepBuilder
 from activities.rpc.client import Rpc
+from activities.transactions.broadcast import Broadcaster
 from activities.transactions.deliver import Deliverer
 from activities.transactions.interface import (
     DeliverBatch,
@@ -16,6 +17,7 @@ from activities.transactions.interface import (
 from activities.transactions.prepare import Preparer, gap_filler
 from activities.transactions.store import Pool, TransactionStore
 from domain.chains import ChainProfile
+from domain.errors import DealError, OutcomeUnknown
 from domain.identifiers import Address
 from domain.transactions import PreparedBatch
 
@@ -29,8 +31,10 @@ class TransactionEngine(TransactionActivities):
         """Take the chain's profile and connections, and the treasury's address."""
         self._reader = reader
         self._store = TransactionStore(pool)
-        self._preparer = Preparer(profile, rpc, StepBuilder(reader, treasury), self._store)
-        self._deliverer = Deliverer(profile, rpc, reader, self._store, treasury)
+        broadcaster = Broadcaster(profile.chain_id, rpc, self._store)
+        builder = StepBuilder(reader, treasury)
+        self._preparer = Preparer(profile, rpc, builder, self._store, broadcaster)
+        self._deliverer = Deliverer(reader, self._store, broadcaster, treasury)
 
     @activity.defn
     async def prepare_batch(self, order: PrepareBatch) -> PreparedBatch:
@@ -41,7 +45,13 @@ class TransactionEngine(TransactionActivities):
     @activity.defn
     async def deliver_batch(self, order: DeliverBatch) -> Delivery:
         """See `TransactionActivities.deliver_batch`."""
-        return await self._deliverer.deliver(order)
+        try:
+            return await self._deliverer.deliver(order)
+        except DealError as error:
+            if error.retryable:
+                raise
+            # The bytes are signed and may be out: whatever stands against it has to be waited out.
+            raise OutcomeUnknown.from_problem(error.problem) from error
 
     @activity.defn
     async def abandon_batch(self, batch: PreparedBatch) -> PreparedBatch | None:

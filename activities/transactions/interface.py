@@ -31,6 +31,8 @@ class DeliverBatch(_Model):
     batch: PreparedBatch
     signed: tuple[SignedTransaction, ...]
     request: DealRequest
+    replaceable: bool = True
+    """Whether to ask for replacements; not if the signer has refused them."""
 
 
 class Delivery(_Model):

@@ -5,6 +5,7 @@ from decimal import ROUND_CEILING
 from activities.protocols.effects import EffectReader
 from activities.protocols.steps import TRANSFER_GAS, Call, Draft, StepBuilder
 from activities.rpc.client import Rpc
+from activities.transactions.broadcast import Broadcaster
 from activities.transactions.interface import PrepareBatch
 from activities.transactions.simulation import Simulation, movements, simulate
 from activities.transactions.store import TransactionStore
@@ -17,19 +18,26 @@ class Preparer:
     """Prepares batches for one chain; the same key always gives the same batch."""
 
     def __init__(
-        self, profile: ChainProfile, rpc: Rpc, builder: StepBuilder, store: TransactionStore
+        self,
+        profile: ChainProfile,
+        rpc: Rpc,
+        builder: StepBuilder,
+        store: TransactionStore,
+        broadcaster: Broadcaster,
     ) -> None:
         """Take what one chain's batches are made with."""
         self._profile = profile
         self._rpc = rpc
         self._builder = builder
         self._store = store
+        self._broadcaster = broadcaster
 
     async def prepare(self, order: PrepareBatch) -> PreparedBatch:
         """The batch of the order's key, building, simulating and storing it the first time."""
         stored = await self._store.batch(order.key)
         if stored is not None:
             return stored
+        await self._broadcaster.ensure_nothing_undone(order.key.deal_id)
         draft = await self._builder.build(order)
         simulation = await simulate(self._rpc, draft)
         calls, ether = self._with_rest(order, draft, simulation)

@@ -8,7 +8,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
-from domain.identifiers import DealId
+from domain.identifiers import Address, ChainId, DealId
 from domain.transactions import (
     BatchKey,
     Fees,
@@ -50,6 +50,18 @@ SELECT i.intent_id, a.transaction_hash, a.raw, a.max_fee_per_gas_wei,
     a.max_priority_fee_per_gas_wei
 FROM transactions.intents i JOIN transactions.attempts a USING (intent_id)
 WHERE i.intent_id = ANY(%s) ORDER BY i.nonce, a.created_at
+"""
+_SENT: Final = """
+SELECT DISTINCT ON (i.nonce) i.intent_id, a.transaction_hash, a.raw, a.max_fee_per_gas_wei,
+    a.max_priority_fee_per_gas_wei
+FROM transactions.intents i JOIN transactions.attempts a USING (intent_id)
+WHERE i.chain_id = %s AND i.sender = %s AND i.nonce >= %s AND i.nonce < %s
+    AND i.state <> 'ABANDONED'
+ORDER BY i.nonce, (a.transaction_hash = i.mined_hash) DESC NULLS LAST, a.created_at DESC
+"""
+_REACHED: Final = """
+SELECT sender, max(nonce) FROM transactions.intents
+WHERE deal_id = %s AND mined_hash IS NOT NULL GROUP BY sender
 """
 _INCLUDE: Final = """
 UPDATE transactions.intents SET state = %s, mined_hash = %s, block_number = %s, block_hash = %s,
@@ -149,6 +161,20 @@ class TransactionStore:
             rows = await after.fetchall()
         return [_attempt(row) for row in rows], sent_before
 
+    async def sent(
+        self, chain_id: ChainId, sender: Address, first_nonce: int, end_nonce: int
+    ) -> list[Attempt]:
+        """One attempt for each nonce, the end left out: the one that was mined, or the newest."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(_SENT, (chain_id, sender, first_nonce, end_nonce))
+            return [_attempt(row) for row in await cursor.fetchall()]
+
+    async def reached(self, deal_id: DealId) -> dict[Address, int]:
+        """The highest nonce that was seen mined for the deal, by the account that sent it."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(_REACHED, (deal_id,))
+            return {Address(row[0]): int(row[1]) for row in await cursor.fetchall()}
+
     async def mark_unknown(self, intent_ids: list[str]) -> None:
         """Note that the nonce is used but no receipt is found: to be resolved by looking."""
         async with self._pool.connection() as connection:
@@ -159,11 +185,15 @@ class TransactionStore:
     async def include(self, inclusions: Iterable[Inclusion], *, final: bool) -> None:
         """Record receipts; with `final`, that they cannot be undone any more."""
         inclusions = list(inclusions)
-        async with self._pool.connection() as connection, connection.transaction():
-            async with connection.pipeline(), connection.cursor() as cursor:
-                await cursor.executemany(_INCLUDE, [_inclusion_row(each) for each in inclusions])
-                if final:
-                    await connection.execute(_MOVE, _final([i.intent_id for i in inclusions]))
+        async with (
+            self._pool.connection() as connection,
+            connection.transaction(),
+            connection.pipeline(),
+            connection.cursor() as cursor,
+        ):
+            await cursor.executemany(_INCLUDE, [_inclusion_row(each) for each in inclusions])
+            if final:
+                await connection.execute(_MOVE, _final([i.intent_id for i in inclusions]))
 
     async def finalize(self, intent_ids: list[str]) -> None:
         """Record that these intents' blocks cannot be undone any more."""

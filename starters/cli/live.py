@@ -61,7 +61,7 @@ class LiveDeal:
 
     def __enter__(self) -> Self:
         """Begin to draw."""
-        self._live.start()
+        self._live.start(refresh=True)
         return self
 
     def __exit__(

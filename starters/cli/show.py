@@ -17,7 +17,7 @@ from starters.cli.output import Output, print_json, show
 from starters.cli.session import load_settings, records
 from starters.deals.reading import Cursor, DealFilter, DealPage
 
-_PERIOD: Final = re.compile(r"(\d{1,6})([mhdw])")
+_PERIOD: Final = re.compile(r"([0-9]{1,6})([mhdw])")
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 

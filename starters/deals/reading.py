@@ -13,7 +13,7 @@ import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow, TupleRow, dict_row
 
-from domain.errors import InvalidInput, Unavailable
+from domain.errors import InvalidConfiguration, InvalidInput, Unavailable
 from domain.identifiers import DealId
 from domain.views import DealView
 
@@ -46,7 +46,9 @@ _NEWEST_FIRST: Final = " ORDER BY created_at DESC, deal_id DESC LIMIT %(limit)s"
 
 # Each filter that is given adds its condition; only these texts ever get into the query.
 _CONDITIONS: Final = {
-    "statuses": "status = ANY(%(statuses)s)",
+    # Alone, as an equality, so that the index gives the order as well.
+    "only_status": "status = %(only_status)s",
+    "several_statuses": "status = ANY(%(several_statuses)s)",
     "bank": "bank = %(bank)s",
     "chain_id": "chain_id = %(chain_id)s",
     "since": "created_at >= %(since)s",
@@ -108,6 +110,16 @@ class DealFilter:
                 next_action="ask for fewer deals and follow next_cursor",
             )
 
+    @property
+    def only_status(self) -> str | None:
+        """The status, if one was asked for."""
+        return self.statuses[0] if len(self.statuses) == 1 else None
+
+    @property
+    def several_statuses(self) -> list[str]:
+        """The statuses, if more than one was asked for."""
+        return list(self.statuses) if len(self.statuses) > 1 else []
+
 
 @dataclass(frozen=True)
 class DealPage:
@@ -160,9 +172,18 @@ def single_connection(database_url: str) -> Connections:
 
     @asynccontextmanager
     async def connection() -> AsyncIterator[AsyncConnection[TupleRow]]:
-        opened = await AsyncConnection.connect(
-            database_url, autocommit=True, connect_timeout=_CONNECT_SECONDS
-        )
+        try:
+            opened = await AsyncConnection.connect(
+                database_url, autocommit=True, connect_timeout=_CONNECT_SECONDS
+            )
+        except psycopg.ProgrammingError:
+            # The driver's own message repeats the text, and with it the password.
+            raise InvalidConfiguration(
+                "DEAL_DATABASE_URL cannot be read",
+                field="DEAL_DATABASE_URL",
+                limit="postgresql://user:password@host:port/database",
+                next_action="correct the URL; its password must be percent-encoded",
+            ) from None
         async with opened:
             yield opened
 
@@ -171,7 +192,8 @@ def single_connection(database_url: str) -> Connections:
 
 def _parameters(chosen: DealFilter) -> dict[str, object]:
     return {
-        "statuses": list(chosen.statuses),
+        "only_status": chosen.only_status,
+        "several_statuses": chosen.several_statuses,
         "bank": chosen.bank,
         "chain_id": chosen.chain_id,
         "since": chosen.since,

@@ -60,9 +60,9 @@ BAD_FILES = [
     ("138.toml", replaced('kind = "depth"', 'kind = "luck"'), "finality.kind", "luck", "depth"),
     ("138.addresses.json", lambda _: "{", "file", "", "well-formed JSON"),
     ("138.addresses.json", replaced("138", "1"), "addresses.chain_id", "1", "138"),
-    ("138.addresses.json", contract("usdt", str.lower), "address", "0x", "if every digit is right"),
-    ("138.addresses.json", contract("usdt", lambda _: "0x" + 40 * "0"), "address", "0x0", "zero"),
-    ("138.addresses.json", contract("usdt", lambda _: "0x1"), "address", "0x1", "20 bytes"),
+    ("138.addresses.json", contract("usdt", str.lower), "usdt", "0x", "if every digit is right"),
+    ("138.addresses.json", contract("usdt", lambda _: "0x" + 40 * "0"), "usdt", "0x0", "zero"),
+    ("138.addresses.json", contract("usdt", lambda _: "0x1"), "usdt", "0x1", "20 bytes"),
 ]
 
 

@@ -14,16 +14,7 @@ from domain.views import DealView, StepView
 from workflows.deal.messages import CommandMessage
 
 
-class DealFailure(Exception):  # noqa: N818 - it is a failure, and says why
-    """A step could not do what it should; carries the problem to whoever decides what follows."""
-
-    def __init__(self, problem: Problem) -> None:
-        """Keep the problem."""
-        super().__init__(problem.message)
-        self.problem = problem
-
-
-class DealCancelled(Exception):  # noqa: N818 - not an error: somebody asked for it
+class DealCancelled(Exception):
     """Raised at a gate after somebody has asked for the deal to be cancelled."""
 
 

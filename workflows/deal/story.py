@@ -1,7 +1,13 @@
 """The deal's story as the Web UI shows it while it runs (Markdown)."""
 
 from domain.amounts import ETHER_DECIMALS, USD_DECIMALS, format_units
+from domain.deals import DealRequest
 from domain.views import DealView
+
+
+def _what(request: DealRequest) -> str:
+    where = f"chain {request.chain_id}, module {request.module}, {request.mode}"
+    return f"{request.working_liquidity} ETH for {request.bank} on {where}"
 
 
 def details_of(view: DealView) -> str:
@@ -10,8 +16,7 @@ def details_of(view: DealView) -> str:
     lines = [
         f"**{view.status}**: {view.doing}",
         "",
-        f"{request.working_liquidity} ETH for {request.bank} on chain {request.chain_id}, "
-        f"module {request.module}, {request.mode}",
+        _what(request),
         "",
     ]
     if view.steps:

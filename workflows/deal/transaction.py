@@ -4,6 +4,8 @@ A batch that was prepared is always brought to an end here, delivered or given u
 accounted for; so whatever happens between two batches, nothing is left half done on chain.
 """
 
+from datetime import timedelta
+
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
@@ -15,12 +17,14 @@ from activities.transactions.interface import (
     TransactionActivities,
 )
 from domain.deals import DealRequest
+from domain.errors import Problem
 from domain.transactions import PreparedBatch, SignedTransaction
 from workflows.deal import options
-from workflows.deal.failures import problem_of
-from workflows.deal.state import DealFailure
+from workflows.deal.failures import DealFailure, problem_of
 
 SIGNER_QUEUE = "signer"
+_LONGEST_SUMMARY = 200
+_WITHOUT_REPLACEMENT = timedelta(seconds=30)
 
 
 def chain_queue(chain_id: int) -> str:
@@ -29,7 +33,10 @@ def chain_queue(chain_id: int) -> str:
 
 
 async def execute_batch(order: PrepareBatch) -> Delivery:
-    """Prepare, sign and deliver. Raises `DealFailure` if it cannot be prepared or signed."""
+    """Prepare, sign and deliver, and return how it ended.
+
+    Raises `DealFailure` if it cannot be prepared, or not be signed and its nonces went back.
+    """
     label = f"{order.key.step} {order.key.round}"
     if order.key.attempt > 1:
         label += f", attempt {order.key.attempt}"
@@ -46,8 +53,7 @@ async def execute_batch(order: PrepareBatch) -> Delivery:
     try:
         signed = await _sign(order.request, batch, f"{label}: sign {len(batch.intents)}")
     except ActivityError as error:
-        await _give_up(order.request, batch, label)
-        raise DealFailure(problem_of(error)) from error
+        return await _give_up(order.request, batch, label, problem_of(error))
     return await _deliver(order.request, batch, signed, label)
 
 
@@ -69,8 +75,16 @@ async def _deliver(
         )
         if delivery.outcome is not None:
             return delivery
-        batch = batch.with_fees(delivery.replacements)
-        signed = await _sign(request, batch, f"{label}: sign again at a higher fee")
+        bumped = batch.with_fees(delivery.replacements)
+        try:
+            signed = await _sign(request, bumped, f"{label}: sign again at a higher fee")
+        except ActivityError:
+            # What is out stays out: without a replacement the first bytes are all there is.
+            await workflow.sleep(
+                _WITHOUT_REPLACEMENT, summary="until the first bytes are sent again"
+            )
+        else:
+            batch = bumped
 
 
 async def _sign(
@@ -91,8 +105,14 @@ async def _sign(
     return result.transactions
 
 
-async def _give_up(request: DealRequest, batch: PreparedBatch, label: str) -> None:
-    """Leave no gap: the signer promises silence, then the nonces go back or are filled."""
+async def _give_up(
+    request: DealRequest, batch: PreparedBatch, label: str, problem: Problem
+) -> Delivery:
+    """Leave no gap: the signer promises silence, then the nonces go back or are filled.
+
+    Returns what was delivered in the end: the batch itself if it had been signed after all, or the
+    no-ops in its place, which have the problem. Raises `DealFailure` with it if nothing was.
+    """
     withheld = await workflow.execute_activity_method(
         SigningActivities.withhold_batch,
         batch,
@@ -103,8 +123,7 @@ async def _give_up(request: DealRequest, batch: PreparedBatch, label: str) -> No
     if withheld.signed:
         # Signed before after all: then it may be out, and must be brought to its end.
         signed = await _sign(request, batch, f"{label}: the same signatures again")
-        await _deliver(request, batch, signed, label)
-        return
+        return await _deliver(request, batch, signed, label)
     fill: PreparedBatch | None = await workflow.execute_activity_method(
         TransactionActivities.abandon_batch,
         batch,
@@ -112,6 +131,12 @@ async def _give_up(request: DealRequest, batch: PreparedBatch, label: str) -> No
         summary=f"{label}: give the nonces back",
         **options.PREPARE,
     )
-    if fill is not None:
-        signed = await _sign(request, fill, f"{label}: sign no-ops")
-        await _deliver(request, fill, signed, label)
+    if fill is None:
+        raise DealFailure(problem)
+    signed = await _sign(request, fill, f"{label}: sign no-ops")
+    filled = await _deliver(request, fill, signed, label)
+    assert filled.outcome is not None  # noqa: S101 - _deliver ends with an outcome
+    # Their gas was paid, so they are part of the deal's records and of its settlement.
+    return filled.model_copy(
+        update={"outcome": filled.outcome.model_copy(update={"problem": problem})}
+    )

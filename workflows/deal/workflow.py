@@ -37,9 +37,9 @@ with workflow.unsafe.imports_passed_through():
     from domain.transactions import BatchKey
     from domain.views import DealView, StepView
     from workflows.deal import options
-    from workflows.deal.failures import problem_of
+    from workflows.deal.failures import DealFailure, problem_of
     from workflows.deal.messages import CommandMessage
-    from workflows.deal.state import DealCancelled, DealFailure, DealState
+    from workflows.deal.state import DealCancelled, DealState
     from workflows.deal.story import details_of
     from workflows.deal.transaction import SIGNER_QUEUE, chain_queue, execute_batch
 
@@ -151,8 +151,8 @@ class DealWorkflow:
             await self._finish(DealStatus.COMPLETED)
         except DealCancelled:
             await self._unwind_until_done()
-        except DealFailure as failure:
-            self._deal.problem = failure.problem
+        except (DealFailure, ActivityError) as failure:
+            self._deal.problem = problem_of(failure)
             await self._unwind_until_done()
 
     async def _execute(self) -> None:
@@ -239,9 +239,9 @@ class DealWorkflow:
                 if self._deal.on_chain:
                     await self._leave(await self._read_position(), gated=False)
                 await self._finish(DealStatus.UNWOUND)
-            except DealFailure as failure:
-                self._deal.problem = failure.problem
-                await self._move(DealStatus.STUCK, self._where_everything_is(failure.problem))
+            except (DealFailure, ActivityError) as failure:
+                self._deal.problem = problem_of(failure)
+                await self._move(DealStatus.STUCK, self._where_everything_is(self._deal.problem))
                 await workflow.wait_condition(lambda: self._deal.cancel is not None)
             else:
                 return
@@ -284,7 +284,7 @@ class DealWorkflow:
         return await self._attempt(step, attempts)
 
     async def _attempt(self, step: Step, attempts: int) -> Position:
-        """Run a step, building it anew if it reverts; raises `DealFailure` with the last problem."""
+        """Run a step, building it anew if it reverts; or raise `DealFailure` with its problem."""
         assert self._deal.account is not None  # noqa: S101 - only ever called after admission
         number = self._deal.next_round(step)
         for attempt in range(1, attempts + 1):
@@ -395,12 +395,18 @@ class DealWorkflow:
         self._deal.updated_at = workflow.now()
         view = self._deal.view()
         workflow.set_current_details(details_of(view))
-        await workflow.execute_local_activity_method(
-            RecordActivities.record_deal,
-            DealRecord(view=view.model_copy(update={"steps": ()}), step=step),
-            summary=f"Record {self._deal.status}",
-            **options.RECORD,
-        )
+        try:
+            await workflow.execute_local_activity_method(
+                RecordActivities.record_deal,
+                DealRecord(view=view.model_copy(update={"steps": ()}), step=step),
+                summary=f"Record {self._deal.status}",
+                **options.RECORD,
+            )
+        except ActivityError as error:
+            # Records that contradict the workflow are a defect. Failing the task, not the deal,
+            # holds the deal where it is until the defect is mended.
+            msg = f"the records refuse version {view.version}: {problem_of(error).message}"
+            raise RuntimeError(msg) from error
 
 
 def _may_pass(problem: Problem) -> bool:

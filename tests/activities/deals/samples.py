@@ -43,7 +43,9 @@ def request(deal_id: str = "alpha", **changes: Any) -> DealRequest:  # noqa: ANN
         "chain_id": ChainId(138),
         "working_liquidity": "10",
     }
-    return DealRequest.parse(**fields | changes)
+    given = DealRequest.parse(**fields | changes)
+    # A workflow has it from its input, which is JSON.
+    return DealRequest.model_validate_json(given.model_dump_json())
 
 
 def view(deal_id: str = "alpha", **changes: Any) -> DealView:  # noqa: ANN401 - any field

@@ -137,7 +137,7 @@ async def test_each_list_is_read_from_an_index(database: Database) -> None:
     """
     filters = {
         "": "deals_by_time",
-        "WHERE status = ANY('{EXECUTING}')": "deals_by_status",
+        "WHERE status = 'EXECUTING'": "deals_by_status",
         "WHERE bank = 'bank-7'": "deals_by_bank",
         "WHERE chain_id = 107": "deals_by_chain",
         "WHERE bank = 'bank-7' AND (created_at, deal_id) < (now(), 'x')": "deals_by_bank",

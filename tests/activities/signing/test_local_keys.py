@@ -253,7 +253,7 @@ def test_init_makes_a_keystore_once_and_prints_the_treasury(
 
 
 def _decoded(raw: HexBytes) -> dict[str, int]:
-    from eth_account.typed_transactions import TypedTransaction
+    from eth_account.typed_transactions.typed_transaction import TypedTransaction
 
     return TypedTransaction.from_bytes(raw).as_dict()
 

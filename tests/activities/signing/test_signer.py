@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 from eth_account import Account
-from eth_account.typed_transactions import TypedTransaction
+from eth_account.typed_transactions.typed_transaction import TypedTransaction
 from hexbytes import HexBytes
 from psycopg_pool import AsyncConnectionPool
 from pydantic import SecretBytes
@@ -86,6 +86,16 @@ async def test_fifty_deals_at_once_get_accounts_without_gaps(
     assert len({accounts.account for accounts in opened}) == len(deals)
     rows = as_owner("SELECT key_index FROM signing.accounts ORDER BY key_index")
     assert [row[0] for row in rows] == list(range(len(deals)))
+
+
+async def test_accounts_that_were_forgotten_are_found_again(
+    signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("activities.signing.accounts._REMEMBERED", 1)
+    orders = [OpenAccount(deal_id=DealId(deal)) for deal in ("alpha", "beta", "alpha")]
+    alpha, beta, again = [await signer.open_account(order) for order in orders]
+    assert alpha == again
+    assert alpha != beta
 
 
 async def test_an_index_cannot_be_skipped(signer: Signer, pool: Pool) -> None:

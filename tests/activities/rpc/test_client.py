@@ -1,0 +1,280 @@
+"""Talking to nodes that answer, that do not, and that answer with nonsense."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from activities.rpc import client
+from activities.rpc.client import Rpc, RpcCall, RpcError
+from domain.errors import Unavailable
+from tests.activities.chain import CHAIN, Node
+from tests.activities.desk import profile_for
+from tests.activities.rpc.front import Front, always, front_of
+
+RAW = "0x02"
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def nowhere() -> str:
+    """An endpoint that refuses connections."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+def rpc_over(stack: AsyncExitStack, *endpoints: str) -> Rpc:
+    rpc = Rpc(profile_for(*endpoints))
+    stack.push_async_callback(rpc.close)
+    return rpc
+
+
+async def fronts(stack: AsyncExitStack, node: Node, number: int) -> list[Front]:
+    return [await stack.enter_async_context(front_of(node.url)) for _ in range(number)]
+
+
+async def test_answers_come_in_the_order_of_the_calls(stack: AsyncExitStack, node: Node) -> None:
+    rpc = rpc_over(stack, node.url)
+    calls = [RpcCall("eth_getCode", (node.manifest[name], "latest")) for name in ("weth", "usdt")]
+    chain, *codes, head = await rpc.batch(
+        [RpcCall("eth_chainId"), *calls, RpcCall("eth_blockNumber")]
+    )
+    assert int(chain, 16) == CHAIN
+    assert codes == [node.ask(call.method, *call.params) for call in calls]
+    assert int(head, 16) == node.head()
+
+
+async def test_answers_that_come_out_of_order_are_put_in_order(stack: AsyncExitStack) -> None:
+    async def reversed_answers(body: Any) -> web.StreamResponse:
+        answers = [{"id": call["id"], "result": call["method"]} for call in body]
+        return web.json_response(answers[::-1])
+
+    front = await stack.enter_async_context(front_of(answer=reversed_answers))
+    methods = [f"method_{number}" for number in range(12)]
+    assert await rpc_over(stack, front.url).batch([RpcCall(m) for m in methods]) == methods
+
+
+async def test_a_batch_is_one_request(stack: AsyncExitStack, node: Node) -> None:
+    (front,) = await fronts(stack, node, 1)
+    await rpc_over(stack, front.url).batch([RpcCall("eth_chainId"), RpcCall("eth_blockNumber")])
+    assert front.requests == [["eth_chainId", "eth_blockNumber"]]
+
+
+async def test_an_error_of_one_call_is_a_value_beside_the_others_answers(
+    stack: AsyncExitStack, node: Node
+) -> None:
+    rpc = rpc_over(stack, node.url)
+    refused = {"to": node.manifest["usdt"], "data": "0xcc872b66" + "00" * 32}  # issue(0), by nobody
+    head, error, chain = await rpc.batch(
+        [
+            RpcCall("eth_blockNumber"),
+            RpcCall("eth_call", (refused, "latest")),
+            RpcCall("eth_chainId"),
+        ]
+    )
+    assert (int(head, 16), int(chain, 16)) == (node.head(), CHAIN)
+    assert isinstance(error, RpcError)
+    assert error.code == 3
+    assert error.data.startswith("0x118cdaa7")  # OwnableUnauthorizedAccount(address)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        ({"code": -32000, "message": "no"}, RpcError(-32000, "no")),
+        ({"code": 3, "message": "no", "data": "0x01"}, RpcError(3, "no", "0x01")),
+        ("plain text", RpcError(0, "plain text")),
+        ({}, RpcError(0, "")),
+    ],
+)
+async def test_a_single_calls_error_is_a_value_however_the_node_words_it(
+    stack: AsyncExitStack, error: Any, expected: RpcError
+) -> None:
+    front = await stack.enter_async_context(front_of(errors={"eth_call": error}))
+    assert await rpc_over(stack, front.url).batch([RpcCall("eth_call")]) == [expected]
+
+
+async def test_a_null_error_beside_a_result_is_no_error(stack: AsyncExitStack) -> None:
+    answer = always(body={"id": 1, "error": None, "result": "0x2a"})
+    front = await stack.enter_async_context(front_of(answer=answer))
+    assert await rpc_over(stack, front.url).call("eth_blockNumber") == "0x2a"
+
+
+async def test_a_null_result_is_an_answer(stack: AsyncExitStack, node: Node) -> None:
+    rpc = rpc_over(stack, node.url)
+    assert await rpc.call("eth_getTransactionReceipt", "0x" + "00" * 32) is None
+
+
+async def test_call_says_what_the_node_objected_to(stack: AsyncExitStack) -> None:
+    front = await stack.enter_async_context(
+        front_of(errors={"eth_blockNumber": {"code": -32005, "message": "too many requests"}})
+    )
+    with pytest.raises(Unavailable) as caught:
+        await rpc_over(stack, front.url).call("eth_blockNumber")
+    assert caught.value.problem.actual == "-32005 too many requests"
+
+
+NONSENSE = {
+    "an HTTP error": always(status=500, body={"jsonrpc": "2.0", "id": 1, "result": "0x1"}),
+    "a page instead of JSON": always(text="<html>bad gateway</html>"),
+    "nothing at all": always(text=""),
+    "bytes that are no text": always(text="\udcff".encode("utf-8", "surrogateescape").decode("latin1")),
+    "a number": always(body=7),
+    "null": always(body=None),
+    "a text": always(body="error"),
+    "an object without result or error": always(body={"id": 1, "jsonrpc": "2.0"}),
+    "an empty list": always(body=[]),
+    "a list of too few": always(body=[{"id": 0, "result": "0x1"}]),
+    "a list of too many": always(body=[{"id": n, "result": "0x1"} for n in range(5)]),
+    "a list of numbers": always(body=[1, 2]),
+    "a list of nothing": always(body=[None, None]),
+    "ids of two kinds": always(body=[{"id": "a", "result": 1}, {"id": 1, "result": 1}]),
+    "one error for the whole batch": always(
+        body={"id": None, "error": {"code": -32600, "message": "batch too large"}}
+    ),
+}
+
+
+@pytest.mark.parametrize("answer", NONSENSE.values(), ids=NONSENSE.keys())
+async def test_an_endpoint_that_answers_a_batch_with_nonsense_is_passed_over(
+    stack: AsyncExitStack, node: Node, answer: Any
+) -> None:
+    broken = await stack.enter_async_context(front_of(answer=answer))
+    rpc = rpc_over(stack, broken.url, node.url)
+    answers = await rpc.batch([RpcCall("eth_chainId"), RpcCall("eth_chainId")])
+    assert [int(each, 16) for each in answers] == [CHAIN, CHAIN]
+    assert len(broken.requests) == 1
+    with pytest.raises(Unavailable):
+        await rpc_over(stack, broken.url).batch([RpcCall("eth_chainId"), RpcCall("eth_chainId")])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name in NONSENSE if "list" not in name and "ids" not in name and "batch" not in name],
+)
+async def test_an_endpoint_that_answers_one_call_with_nonsense_is_passed_over(
+    stack: AsyncExitStack, node: Node, name: str
+) -> None:
+    broken = await stack.enter_async_context(front_of(answer=NONSENSE[name]))
+    rpc = rpc_over(stack, broken.url, node.url)
+    assert int(await rpc.call("eth_chainId"), 16) == CHAIN
+
+
+async def test_reads_go_on_at_the_second_endpoint_when_the_first_is_dead_and_stay_there(
+    stack: AsyncExitStack, node: Node
+) -> None:
+    first, second = await fronts(stack, node, 2)
+    rpc = rpc_over(stack, first.url, second.url)
+    await rpc.call("eth_chainId")
+    assert (len(first.requests), len(second.requests)) == (1, 0)
+    first.down = True
+    await rpc.call("eth_chainId")
+    assert (len(first.requests), len(second.requests)) == (2, 1)
+    await rpc.call("eth_chainId")
+    assert (len(first.requests), len(second.requests)) == (2, 2)
+    first.down, second.down = False, True
+    await rpc.call("eth_chainId")
+    assert (len(first.requests), len(second.requests)) == (3, 3)
+
+
+async def test_an_endpoint_that_hangs_is_given_up_after_the_time_limit(
+    stack: AsyncExitStack, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "_TIMEOUT_SECONDS", 0.1)
+    hanging = await stack.enter_async_context(front_of(node.url, delay_seconds=0.5))
+    rpc = rpc_over(stack, hanging.url, node.url)
+    async with asyncio.timeout(0.4):
+        assert int(await rpc.call("eth_chainId"), 16) == CHAIN
+
+
+async def test_without_any_endpoint_it_is_unavailable_and_each_ones_failure_is_told(
+    stack: AsyncExitStack, nowhere: str
+) -> None:
+    error = await stack.enter_async_context(front_of(answer=NONSENSE["an HTTP error"]))
+    rpc = rpc_over(stack, nowhere, error.url)
+    with pytest.raises(Unavailable) as caught:
+        await rpc.call("eth_chainId")
+    problem = caught.value.problem
+    assert (problem.field, problem.value) == ("endpoints", "138")
+    assert problem.actual is not None
+    assert problem.actual.startswith("endpoint 1: ClientConnector")
+    assert "endpoint 2: ClientResponseError" in problem.actual
+
+
+async def test_everywhere_returns_what_every_endpoint_answers(
+    stack: AsyncExitStack, node: Node
+) -> None:
+    first, second = await fronts(stack, node, 2)
+    second.lies["eth_chainId"] = lambda _, __: "0x2a"
+    answers = await rpc_over(stack, first.url, second.url).everywhere([RpcCall("eth_chainId")])
+    assert answers == [[hex(CHAIN)], ["0x2a"]]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+async def test_everywhere_goes_on_without_an_endpoint_that_is_dead(
+    stack: AsyncExitStack, node: Node, nowhere: str, order: int
+) -> None:
+    rpc = rpc_over(stack, *[node.url, nowhere][::order])
+    assert await rpc.everywhere([RpcCall("eth_chainId")]) == [[hex(CHAIN)]]
+
+
+async def test_everywhere_is_unavailable_when_all_are_dead(
+    stack: AsyncExitStack, nowhere: str
+) -> None:
+    with pytest.raises(Unavailable) as caught:
+        await rpc_over(stack, nowhere, nowhere).everywhere([RpcCall("eth_chainId")])
+    assert caught.value.retryable
+
+
+async def test_a_mistake_of_ours_is_not_taken_for_a_dead_endpoint(
+    stack: AsyncExitStack, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rpc = rpc_over(stack, node.url)
+
+    def mistake(_: Any) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(client, "_answer", mistake)
+    with pytest.raises(ZeroDivisionError):
+        await rpc.batch([RpcCall("eth_chainId")])
+    with pytest.raises(ZeroDivisionError):
+        await rpc.everywhere([RpcCall("eth_chainId")])
+
+
+async def test_a_transaction_is_sent_once_even_if_the_endpoint_fails(
+    stack: AsyncExitStack, node: Node
+) -> None:
+    (front,) = await fronts(stack, node, 1)
+    rpc = rpc_over(stack, front.url)
+    await rpc.call("eth_chainId")  # the connection stands, and would be used again
+    for failure in ({"down": True}, {"answer": NONSENSE["an HTTP error"]}):
+        for name, value in failure.items():
+            setattr(front, name, value)
+        for calls in ([RpcCall("eth_sendRawTransaction", (RAW,))] * n for n in (1, 2)):
+            before = len(front.requests)
+            with pytest.raises(Unavailable):
+                await rpc.everywhere(calls)
+            assert len(front.requests) == before + 1
+
+
+async def test_requests_and_calls_are_counted(stack: AsyncExitStack, node: Node) -> None:
+    def total() -> tuple[float, float]:
+        return (
+            client.REQUESTS.labels(CHAIN, 1)._value.get(),
+            client.CALLS.labels(CHAIN, "eth_chainId")._value.get(),
+        )
+
+    rpc = rpc_over(stack, node.url)
+    requests, calls = total()
+    await rpc.batch([RpcCall("eth_chainId")] * 3)
+    assert total() == (requests + 1, calls + 3)

@@ -1,0 +1,194 @@
+"""The command as a process: quick to help, quiet when interrupted, exact when it ends."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from starters.cli import errors, local, main, output
+from starters.local import state
+from tests.activities.deals.postgres import Database
+from tests.cli.conftest import Deal
+
+ROOT = Path(main.__file__).parents[2]
+HELP_SECONDS = 0.4
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """An environment without a stack."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return kept | {"DEAL_LOCAL_DIR": "/nonexistent", "PYTHONPATH": str(ROOT)} | changes
+
+
+def run(*arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    """Run `deal` to its end."""
+    command = [sys.executable, "-m", "starters.cli.main", *arguments]
+    return subprocess.run(  # noqa: S603 - our own module
+        command, env=environment(**changes), capture_output=True, text=True, check=False
+    )
+
+
+def test_help_comes_at_once() -> None:
+    """Processor time, because other tests may share the machine; the best of three."""
+    used = []
+    for _ in range(3):
+        before = os.times()
+        assert run("--help").returncode == 0
+        after = os.times()
+        used.append(
+            after.children_user
+            + after.children_system
+            - before.children_user
+            - before.children_system
+        )
+    assert min(used) < HELP_SECONDS
+
+
+@pytest.mark.parametrize(
+    "arguments", [["nonsense"], ["show"], ["list", "-o", "xml"], ["list", "--limit", "many"], []]
+)
+def test_wrong_usage_exits_2(arguments: list[str]) -> None:
+    answer = run(*arguments)
+    assert answer.returncode == 2
+    assert "Traceback" not in answer.stderr
+
+
+def test_the_version_is_told() -> None:
+    answer = run("--version")
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert answer.stdout.strip()
+
+
+def test_an_error_ends_the_process_with_its_code_and_everything_printed() -> None:
+    """With Temporal's library loaded, which would rather abort."""
+    answer = run("watch", "alpha", TEMPORAL_ADDRESS="127.0.0.1:1", DEAL_DATABASE_URL="x")
+    assert answer.returncode == 1
+    assert '"field":"TEMPORAL_ADDRESS"' in answer.stderr
+    assert answer.stderr.endswith("}\n")
+
+
+def test_ctrl_c_exits_130_and_says_nothing(tmp_path: Path) -> None:
+    """Interrupted while it waits for a listener that never answers."""
+    probe = tmp_path / "probe.py"
+    probe.write_text(
+        "import asyncio, sys\n"
+        "from starters.cli import follow, main\n"
+        "from starters.cli.process import run_and_leave\n"
+        "async def hang():\n"
+        "    print('waiting', flush=True)\n"
+        "    await asyncio.Event().wait()\n"
+        "follow.open_client = hang\n"
+        "sys.argv = ['deal', 'wait', 'alpha']\n"
+        "run_and_leave(main.app)\n"
+    )
+    process = subprocess.Popen(  # noqa: S603 - our own script
+        [sys.executable, str(probe)],
+        env=environment(DEAL_DATABASE_URL="x"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "waiting\n"
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=30)
+    assert (process.returncode, told) == (130, "")
+
+
+def test_a_reader_that_goes_away_is_no_error(deal: Deal, database: Database) -> None:
+    """`deal list | head -0`."""
+    assert deal("list").code == 2  # the environment is clean
+    command = [sys.executable, "-m", "starters.cli.main", "show", "nobody"]
+    process = subprocess.Popen(  # noqa: S603 - our own module
+        command,
+        env=environment(DEAL_DATABASE_URL=database.url("deal_reader"), TEMPORAL_ADDRESS="127.0.0.1:1"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(timeout=60) == 2
+    assert process.stderr is not None
+    assert "Traceback" not in process.stderr.read()
+
+
+def test_a_worker_takes_the_place_of_the_command(
+    deal: Deal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replaced: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda _, command: replaced.append(command))
+    assert deal("worker", "chain", "--chain", "138").code == 0
+    assert replaced == [[sys.executable, "-m", "workers.chain", "--chain", "138"]]
+    assert deal("worker", "cook").code == 2
+
+
+def test_the_database_is_migrated_by_its_owner(
+    deal: Deal, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = deal("database", "migrate")
+    assert (answer.code, answer.problem["field"]) == (2, "DEAL_DATABASE_OWNER_URL")
+    monkeypatch.setenv("DEAL_DATABASE_OWNER_URL", database.owner)
+    assert deal("database", "migrate").document == {"applied": []}
+    assert deal("database", "migrate", "-o", "table").out == "nothing to do\n"
+
+
+def test_a_password_in_a_url_is_never_shown(deal: Deal, monkeypatch: pytest.MonkeyPatch) -> None:
+    for url in ("postgresql://me:s3cret@127.0.0.1:1/x", "postgresql//me:s3cret@127.0.0.1:1/x"):
+        monkeypatch.setenv("DEAL_DATABASE_OWNER_URL", url)
+        monkeypatch.setenv("DEAL_DATABASE_URL", url)
+        for arguments in (("database", "migrate"), ("list",)):
+            answer = deal(*arguments)
+            assert answer.code in {1, 2}
+            assert "s3cret" not in answer.out + answer.err
+
+
+def test_the_local_stack_fills_what_the_environment_leaves_open(
+    deal: Deal, database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    url = database.url("deal_reader")
+    stack = state.StackState(environment={"DEAL_DATABASE_URL": url, "DEAL_WEB_UI": "http://stack"})
+    monkeypatch.setenv("DEAL_LOCAL_DIR", str(tmp_path))
+    monkeypatch.delenv("DEAL_DATABASE_URL", raising=False)
+    monkeypatch.setattr(os, "environ", dict(os.environ))  # the command adds to it
+    state.save_state(tmp_path, stack)
+    assert deal("list").document["deals"] == []
+    os.environ["DEAL_DATABASE_URL"] = "postgresql://127.0.0.1:1/none"
+    assert deal("list").problem["code"] == "unavailable"
+
+
+def test_a_stack_that_cannot_be_read_is_named(
+    deal: Deal, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / state.STATE_FILE).write_text("{")
+    monkeypatch.setenv("DEAL_LOCAL_DIR", str(tmp_path))
+    answer = deal("list")
+    assert answer.code == 1
+    assert state.STATE_FILE in answer.problem["message"]
+
+
+def test_the_local_commands_are_mounted(deal: Deal) -> None:
+    help_text = deal("local", "--help").out
+    for command in local.app.registered_commands:
+        assert command.callback is not None
+        assert command.callback.__name__ in help_text
+
+
+def test_an_unexpected_error_is_not_hidden(deal: Deal, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("starters.cli.config.check", broken)
+    with pytest.raises(ZeroDivisionError):
+        deal("config", "check")
+
+
+def test_the_answer_suits_where_it_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert output.default_output() is output.Output.TABLE
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: False, raising=False)
+    assert output.default_output() is output.Output.JSON
+    assert errors.INTERRUPTED == 128 + signal.SIGINT
