@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from yoyo import read_migrations
 from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
 from yoyo.connections import DatabaseURI
@@ -39,7 +39,7 @@ def migrate(database_url: str) -> list[str]:
         return [_apply(backend, migration) for migration in missing]
 
 
-def _parameters(database_url: str) -> dict[str, Any]:
+def _parameters(database_url: str) -> dict[str, str]:
     try:
         parameters = conninfo_to_dict(database_url)
     except psycopg.ProgrammingError:
@@ -50,10 +50,10 @@ def _parameters(database_url: str) -> dict[str, Any]:
             limit="postgresql://user:password@host:port/database",
             next_action="correct the URL; its password must be percent-encoded",
         ) from None
-    return {name: value for name, value in parameters.items() if value is not None}
+    return {name: str(value) for name, value in parameters.items() if value is not None}
 
 
-def _address(parameters: dict[str, Any]) -> str:
+def _address(parameters: dict[str, str]) -> str:
     """Where the database is, without user and password."""
     host, port = parameters.get("host", "localhost"), parameters.get("port", 5432)
     return f"{host}:{port}/{parameters.get('dbname', '')}"
@@ -82,10 +82,11 @@ def _named_failures(where: str) -> Iterator[None]:
 
 
 @contextmanager
-def _taking_turns(parameters: dict[str, Any]) -> Iterator[None]:
+def _taking_turns(parameters: dict[str, str]) -> Iterator[None]:
     """Hold an advisory lock in a transaction: a process that dies lets go of it."""
+    with_timeout = {"connect_timeout": str(_CONNECT_SECONDS), **parameters}
     with (
-        psycopg.connect(**{"connect_timeout": _CONNECT_SECONDS} | parameters) as connection,
+        psycopg.connect(make_conninfo(**with_timeout)) as connection,
         connection.transaction(),
     ):
         connection.execute("SELECT set_config('lock_timeout', %s, true)", (_LOCK_TIMEOUT,))
@@ -94,7 +95,7 @@ def _taking_turns(parameters: dict[str, Any]) -> Iterator[None]:
 
 
 @contextmanager
-def _backend(parameters: dict[str, Any]) -> Iterator[PostgresqlPsycopgBackend]:
+def _backend(parameters: dict[str, str]) -> Iterator[PostgresqlPsycopgBackend]:
     """Open the migration tool's connection, from parameters, so that no URL is put together."""
     uri = DatabaseURI("postgresql+psycopg", None, None, None, None, None, parameters)
     with PostgresqlPsycopgBackend(uri, _MIGRATION_TABLE) as backend:

@@ -1,4 +1,4 @@
-"""`python -m starters.run_deal`: one fresh deal on the running stack, shown from start to profit."""
+"""`python -m starters.run_deal`: one fresh deal on the running stack, from start to profit."""
 
 import asyncio
 from datetime import UTC, datetime

@@ -36,26 +36,37 @@ _AAVE: Final[Mapping[str, str]] = {
     "35": "the health factor would fall below 1",
     "36": "the collateral does not cover a new loan",
     "39": "there is no debt of that kind",
-    "47": "the price oracle's sentinel does not allow borrowing",
+    "43": "there is nothing of it to withdraw",
     "50": "the borrow cap is exceeded",
     "51": "the supply cap is exceeded",
+    "57": "the loan to value would be too high",
+    "59": "the price oracle's sentinel does not allow borrowing",
 }
 """Aave's numeric reasons, from the list of codes in its Errors library."""
 
 
 def reason_of(data: object) -> str | None:
     """Words for revert data (0x-hexadecimal); None if there is none or it is not understood."""
-    if not isinstance(data, str) or len(data) < 2 + 2 * SELECTOR_BYTES:
+    raw = _bytes_of(data)
+    if len(raw) < SELECTOR_BYTES:
         return None
-    raw = bytes.fromhex(data.removeprefix("0x"))
     error = _CUSTOM.get(raw[:SELECTOR_BYTES])
     if error is None:
         return f"error 0x{raw[:SELECTOR_BYTES].hex()}"
     try:
         arguments = decode(error.types, raw[SELECTOR_BYTES:])
-    except DecodingError:
+    except (DecodingError, ValueError, OverflowError):
+        # A contract may revert with anything: text that is no UTF-8, lengths without end.
         return error.name
     if error is _ERROR:
         text = str(arguments[0])
         return f"Aave error {text}: {_AAVE[text]}" if text in _AAVE else text
     return f"{error.name}({', '.join(str(argument) for argument in arguments)})"
+
+
+def _bytes_of(data: object) -> bytes:
+    """What the hexadecimal text stands for; nothing if it is none."""
+    try:
+        return bytes.fromhex(data.removeprefix("0x")) if isinstance(data, str) else b""
+    except ValueError:
+        return b""

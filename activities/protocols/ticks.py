@@ -78,14 +78,17 @@ def pool_snapshot(
     """The pool in one direction, ending where liquidity or knowledge ends.
 
     `net_liquidity` is each initialized tick's liquidityNet: added when the price rises across it.
+    The pool stops at the end of every bitmap word, and rounds there, so a segment ends there too.
     """
+    ends = net_liquidity.keys() | {
+        _end_of(word, reading.spacing, zero_for_one=zero_for_one) for word in words
+    }
     ahead = sorted(
-        (tick for tick in net_liquidity if (tick <= reading.tick) == zero_for_one),
-        reverse=zero_for_one,
+        (tick for tick in ends if (tick <= reading.tick) == zero_for_one), reverse=zero_for_one
     )
     segments: list[PoolSegment] = []
     liquidity = reading.liquidity
-    for tick in [*ahead, _edge(reading, words, zero_for_one=zero_for_one)]:
+    for tick in ahead:
         if liquidity <= 0:
             break
         segments.append(PoolSegment(liquidity=liquidity, sqrt_price_end=sqrt_price_at(tick)))
@@ -114,8 +117,8 @@ def sqrt_price_at(tick: int) -> int:
     return ceil_div(ratio, 1 << 32)
 
 
-def _edge(reading: PoolReading, words: list[int], *, zero_for_one: bool) -> int:
-    """The last tick of the words that were read, if there is a price at it."""
-    last = words[-1] << 8
-    edge = (last if zero_for_one else last + _BITS - 1) * reading.spacing
-    return min(max(edge, -MAX_TICK), MAX_TICK)
+def _end_of(word: int, spacing: int, *, zero_for_one: bool) -> int:
+    """The last tick of a bitmap word in the swap's direction, if there is a price at it."""
+    first = word << 8
+    last = (first if zero_for_one else first + _BITS - 1) * spacing
+    return min(max(last, -MAX_TICK), MAX_TICK)

@@ -63,4 +63,7 @@ class SigningActivities(ABC):
     @abstractmethod
     @activity.defn
     async def withhold_batch(self, batch: PreparedBatch) -> WithheldBatch:
-        """Promise never to sign these intents from now on, and say which were signed before."""
+        """Promise never to sign those that are unsigned, and say which were signed before.
+
+        The latter stay signable: they may be out, and must be brought to their end.
+        """

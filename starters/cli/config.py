@@ -118,7 +118,9 @@ def _table(findings: list[Finding]) -> Table:
         fine[place] = fine.get(place, 0) + (finding.error is None)
     for (chain_id, endpoint), count in fine.items():
         if count:
-            table.add_row(str(chain_id), endpoint, Text(f"{count} checks passed", style="green"), "")
+            table.add_row(
+                str(chain_id), endpoint, Text(f"{count} checks passed", style="green"), ""
+            )
     for finding in findings:
         if finding.problem is not None:
             table.add_row(

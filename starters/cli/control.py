@@ -24,12 +24,12 @@ _OPTIONS = {"why": "reason", "who": "who"}
 async def give(  # noqa: PLR0913 - the options of the command
     command: Command,
     deal_id: DealId,
+    *,
     reason: str,
     who: str | None,
     command_id: str | None,
-    output: Output,
-    *,
     sure: bool,
+    output: Output,
 ) -> None:
     """Ask whether it is meant, give the command, and print where the deal stands then."""
     message = parse_message(reason, who)

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from starters.cli.output import Output, remembered
 
 if TYPE_CHECKING:
-    from domain.errors import Problem
+    from domain.errors import DealError, Problem
 
 INTERRUPTED: Final = 130
 
@@ -43,12 +43,23 @@ def errors_told(output: Callable[[], Output]) -> Iterator[None]:
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     except Exception as error:
-        # Whoever raised one has loaded the module; loading it for `--help` would cost half its time.
-        domain = sys.modules.get("domain.errors")
-        if domain is None or not isinstance(error, domain.DealError):
+        expected = _deal_error(error)
+        if expected is None:
             raise
-        tell(error.problem, output())
-        raise typer.Exit(error.exit_code) from None
+        tell(expected.problem, output())
+        raise typer.Exit(expected.exit_code) from None
+
+
+def _deal_error(error: Exception) -> "DealError | None":
+    """Recognise an expected error without loading the domain, which would double `--help`'s time.
+
+    Whoever raised one has loaded it.
+    """
+    if "domain.errors" not in sys.modules:
+        return None
+    from domain.errors import DealError  # noqa: PLC0415 - see above
+
+    return error if isinstance(error, DealError) else None
 
 
 def tell(problem: "Problem", output: Output) -> None:

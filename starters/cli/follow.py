@@ -1,7 +1,7 @@
 """Following a deal to its end: live on a terminal, a line a change elsewhere."""
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 
 import typer
@@ -54,7 +54,7 @@ async def follow(client: DealClient, deal_id: DealId, output: Output, web_ui: st
         elif sys.stdout.isatty():
             view = await _draw(views)
         else:
-            view = await _tell(views)
+            view = await _log(views)
     if output is Output.TABLE:
         show_end(view, web_ui)
     end_as(view, output)
@@ -89,25 +89,34 @@ def end_as(view: DealView, output: Output) -> None:
 
 
 async def _stream(views: AsyncIterator[DealView], web_ui: str | None) -> DealView:
-    async for view in views:
+    def print_line(view: DealView) -> None:
         print_json(deal_document(view, web_ui=web_ui), line=True)
-        last = view
-    return last
+
+    return await _tell_each(views, print_line)
 
 
 async def _draw(views: AsyncIterator[DealView]) -> DealView:
     with LiveDeal(console()) as live:
-        async for view in views:
-            live.show(view)
-            last = view
-    return last
+        return await _tell_each(views, live.show)
 
 
-async def _tell(views: AsyncIterator[DealView]) -> DealView:
-    """One line a change, for a log."""
-    async for view in views:
+async def _log(views: AsyncIterator[DealView]) -> DealView:
+    def print_line(view: DealView) -> None:
         done = len(view.steps)
         steps = f"{done} of {done + len(steps_ahead(view))} steps"
         typer.echo(f"{formats.moment(view.updated_at)}  {view.status:<10} {steps:<14} {view.doing}")
+
+    return await _tell_each(views, print_line)
+
+
+async def _tell_each(
+    views: AsyncIterator[DealView], tell_one: Callable[[DealView], None]
+) -> DealView:
+    """Tell every view and return the last."""
+    last: DealView | None = None
+    async for view in views:
+        tell_one(view)
         last = view
+    if last is None:
+        raise AssertionError  # a deal that is watched has at least one view
     return last

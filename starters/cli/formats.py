@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 
 from domain.amounts import ETHER_DECIMALS, USD_DECIMALS, format_units
 from domain.chains import find_chain
-from domain.deals import DealRequest
 from domain.errors import DealError
+from domain.identifiers import ModuleId
 from domain.transactions import BatchKey
 from domain.views import DealView
 from workers.runtime.profiles import load_profiles
@@ -32,15 +32,15 @@ def par_token(view: DealView) -> ParToken:
     """Return the deal's par token; the chain tells its decimals with the first step."""
     steps = view.steps
     decimals = steps[-1].outcome.position.par_decimals if steps else _USUAL_PAR_DECIMALS
-    return ParToken(_par_name(view.request), decimals)
+    return ParToken(_par_name(view.request.chain_id, view.request.module), decimals)
 
 
 @lru_cache(maxsize=64)
-def _par_name(request: DealRequest) -> str:
+def _par_name(chain_id: int, module: ModuleId) -> str:
     """The name in the chain's profile; a reader without the profiles sees a general word."""
     try:
-        chain = find_chain(load_profiles(Settings.load().config_dir), request.chain_id)
-        return chain.module(request.module).par_token.upper()
+        chain = find_chain(load_profiles(Settings.load().config_dir), chain_id)
+        return chain.module(module).par_token.upper()
     except DealError:
         return "par token"
 
@@ -82,7 +82,7 @@ def age(duration: timedelta) -> str:
     """How long ago, in the largest two units, such as ``3 min 20 s``."""
     total = max(0, int(duration.total_seconds()))
     units = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
-    parts = []
+    parts: list[str] = []
     for name, size in units:
         count, total = divmod(total, size)
         if count or (name == "s" and not parts):

@@ -33,9 +33,8 @@ def steps_ahead(view: DealView) -> list[Step]:
     """
     if view.status in SETTLED:
         return []
-    if view.status in _LEAVING:
-        plan = list(_EXIT)
-    else:
+    plan: list[Step] = [*_EXIT]
+    if view.status not in _LEAVING:
         cycles = view.sizing.cycles if view.sizing else view.request.cycles
         plan = [*_ENTRY, *_CYCLE * cycles, *_EXIT]
     done = Counter(step.outcome.key.step for step in view.steps if step.outcome.problem is None)
@@ -116,8 +115,8 @@ def _steps(view: DealView, ahead: list[Step]) -> Table:
         table.add_column(name, justify="right")
     for step in view.steps:
         table.add_row(*_finished(step))
-    for step in ahead:
-        table.add_row("", Text(step.replace("_", " "), style="dim"))
+    for kind in ahead:
+        table.add_row("", Text(kind.replace("_", " "), style="dim"))
     return table
 
 

@@ -55,7 +55,7 @@ def main() -> NoReturn:
     run_and_leave(app)
 
 
-def _print_version(asked: bool) -> None:  # noqa: FBT001 - the form of an option's callback
+def _print_version(asked: bool) -> None:
     if asked:
         from importlib.metadata import PackageNotFoundError, version
 
@@ -69,7 +69,7 @@ def _print_version(asked: bool) -> None:  # noqa: FBT001 - the form of an option
 @app.callback()
 def root(
     *,
-    show_version: Annotated[  # noqa: ARG001 - its callback does it all
+    show_version: Annotated[
         bool,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Tell the version."),
     ] = False,
@@ -79,6 +79,7 @@ def root(
 
 @app.command()
 def start(  # noqa: PLR0913 - the fields of a request
+    *,
     deal_id: Annotated[
         str | None, typer.Option("--id", help="A new name: a-z, 0-9, hyphens.")
     ] = None,
@@ -87,9 +88,7 @@ def start(  # noqa: PLR0913 - the fields of a request
     chain: Annotated[str | None, typer.Option(help="The chain id, such as 138.")] = None,
     liquidity: Annotated[str | None, typer.Option(help="Working liquidity in ETH.")] = None,
     max_ltv: Annotated[str | None, typer.Option(help="At most 0.30 [default: 0.30].")] = None,
-    max_slippage: Annotated[
-        str | None, typer.Option(help="At most 0.05 [default: 0.005].")
-    ] = None,
+    max_slippage: Annotated[str | None, typer.Option(help="At most 0.05 [default: 0.005].")] = None,
     cycles: Annotated[
         str | None, typer.Option(help="Rounds of swap and redeem [default: 1].")
     ] = None,
@@ -100,7 +99,6 @@ def start(  # noqa: PLR0913 - the fields of a request
         Path | None,
         typer.Option("--file", "-f", help="A request as JSON; options go before its fields."),
     ] = None,
-    *,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the deal to its end.")] = False,
     output: OutputOption = None,
 ) -> None:
@@ -123,6 +121,7 @@ def start(  # noqa: PLR0913 - the fields of a request
 
 @app.command(name="list")
 def list_(  # noqa: PLR0913 - the options of the command
+    *,
     status: Annotated[
         list[str] | None, typer.Option(help="Only these; may be given several times.")
     ] = None,
@@ -138,7 +137,9 @@ def list_(  # noqa: PLR0913 - the options of the command
     """List deals from the records, newest first."""
     from starters.cli.show import list_deals, parse_filter
 
-    chosen = parse_filter(status or [], bank, chain, since, limit, cursor)
+    chosen = parse_filter(
+        statuses=status or [], bank=bank, chain=chain, since=since, limit=limit, cursor=cursor
+    )
     _run(list_deals(chosen, _settled(output)))
 
 
@@ -187,7 +188,7 @@ def pause(  # noqa: PLR0913 - the options of the command
     output: OutputOption = None,
 ) -> None:
     """Stop a deal before its next step; the one under way is brought to its end."""
-    _give("pause", deal_id, reason, who, command_id, output, sure=yes)
+    _give("pause", deal_id, reason, who=who, command_id=command_id, sure=yes, output=output)
 
 
 @app.command()
@@ -201,7 +202,7 @@ def resume(  # noqa: PLR0913 - the options of the command
     output: OutputOption = None,
 ) -> None:
     """Let a paused deal go on."""
-    _give("resume", deal_id, reason, who, command_id, output, sure=yes)
+    _give("resume", deal_id, reason, who=who, command_id=command_id, sure=yes, output=output)
 
 
 @app.command()
@@ -215,7 +216,7 @@ def cancel(  # noqa: PLR0913 - the options of the command
     output: OutputOption = None,
 ) -> None:
     """Unwind a deal from where it stands; all funds go back to the treasury."""
-    _give("cancel", deal_id, reason, who, command_id, output, sure=yes)
+    _give("cancel", deal_id, reason, who=who, command_id=command_id, sure=yes, output=output)
 
 
 @app.command(
@@ -264,18 +265,27 @@ def _give(  # noqa: PLR0913 - as the commands have them
     name: str,
     deal_id: str,
     reason: str,
+    *,
     who: str | None,
     command_id: str | None,
-    output: Output | None,
-    *,
     sure: bool,
+    output: Output | None,
 ) -> None:
     from domain.deals import Command
     from domain.identifiers import DealId
     from starters.cli.control import give
 
-    command, form = Command(name), _settled(output)
-    _run(give(command, DealId(deal_id), reason, who, command_id, form, sure=sure))
+    _run(
+        give(
+            Command(name),
+            DealId(deal_id),
+            reason=reason,
+            who=who,
+            command_id=command_id,
+            sure=sure,
+            output=_settled(output),
+        )
+    )
 
 
 def _settled(output: Output | None) -> Output:

@@ -5,6 +5,7 @@ import os
 from starters.deals.reading import RecordsReader, single_connection
 from workers.runtime.settings import ClientSettings, Settings
 
+
 def use_local_stack() -> None:
     """Fill the environment with the local stack's variables where it has none of its own."""
     from starters.local.state import load_environment  # noqa: PLC0415 - not needed in production

@@ -64,6 +64,7 @@ def print_deal(view: DealView, web_ui: str | None, *, from_workflow: bool) -> No
 
 
 def parse_filter(  # noqa: PLR0913 - the options of the command
+    *,
     statuses: list[str],
     bank: str | None,
     chain: str | None,

@@ -65,7 +65,9 @@ def print_admission(view: DealView, output: Output, web_ui: str | None) -> None:
 def _read(file: Path) -> dict[str, Any]:
     """Read the request's fields; numbers keep every digit that was written."""
     try:
-        fields = json.loads(file.read_text(encoding="utf-8"), parse_float=Decimal, parse_constant=str)
+        fields = json.loads(
+            file.read_text(encoding="utf-8"), parse_float=Decimal, parse_constant=str
+        )
     except (OSError, ValueError) as error:
         raise _unreadable(file, str(error)) from None
     if not isinstance(fields, dict):

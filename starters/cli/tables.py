@@ -90,7 +90,9 @@ def _add_sizing(table: Table, view: DealView, sizing: Sizing) -> None:
     table.add_row("wrap", formats.ether(sizing.wrap_wei))
     table.add_row("gas reserve", formats.ether(sizing.gas_reserve_wei))
     cycles = f" x {sizing.cycles} cycles" if sizing.cycles > 1 else ""
-    table.add_row("borrow, swap", f"{par.amount(sizing.borrow)}{cycles}, bound by {sizing.bound_by}")
+    table.add_row(
+        "borrow, swap", f"{par.amount(sizing.borrow)}{cycles}, bound by {sizing.bound_by}"
+    )
     ratios = f"LTV {formats.percent(sizing.expected_ltv_bps)}, "
     ratios += f"exposure {formats.percent(sizing.expected_exposure_bps)}"
     table.add_row("expected", f"{formats.usd(sizing.expected_profit_usd8)}, {ratios}")

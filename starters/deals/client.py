@@ -1,7 +1,7 @@
 """Deals as their workflows answer for them: start, look, command, follow."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
@@ -101,7 +101,7 @@ class DealClient:
             check_command(command, (await self.view(deal_id)).status)
             raise
 
-    async def watch(self, deal_id: DealId) -> AsyncIterator[DealView]:
+    async def watch(self, deal_id: DealId) -> AsyncGenerator[DealView, None]:
         """Yield the deal now and after every change, until only a person could change it.
 
         Raises `Unavailable` when nobody has answered for five minutes.

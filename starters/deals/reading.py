@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, Self
 
 import psycopg
@@ -75,9 +75,7 @@ class Cursor:
             padded = text + "=" * (-len(text) % 4)
             created_at, deal_id = json.loads(base64.urlsafe_b64decode(padded))
             moment = datetime.fromisoformat(created_at)
-            if moment.tzinfo is None:
-                raise ValueError(created_at)
-            return cls(moment, DealId(deal_id))
+            return cls(moment if moment.tzinfo else moment.replace(tzinfo=UTC), DealId(deal_id))
         except (binascii.Error, ValueError, TypeError):
             raise InvalidInput(
                 "the cursor is not one that a list has given out",

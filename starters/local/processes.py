@@ -8,7 +8,6 @@ import os
 import pwd
 import signal
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -40,7 +39,12 @@ _PASSED_ON = (
     "LD_LIBRARY_PATH",
     "PYTHONPATH",
     "PYTHONDONTWRITEBYTECODE",
+    # Set while coverage is measured: the workers' part of it counts.
+    "COVERAGE_PROCESS_CONFIG",
+    "COVERAGE_PROCESS_START",
 )
+
+_PROC = Path("/proc")
 
 # Children of this very process have to be waited for, or they stay as zombies.
 _children: dict[int, subprocess.Popen[bytes]] = {}
@@ -106,7 +110,7 @@ def identity(pid: int) -> str | None:
     child = _children.get(pid)
     if child is not None and child.poll() is not None:
         del _children[pid]
-    if sys.platform == "linux":
+    if _PROC.exists():
         return _linux_identity(pid)
     try:
         process = psutil.Process(pid)
@@ -118,7 +122,7 @@ def identity(pid: int) -> str | None:
 
 def _linux_identity(pid: int) -> str | None:
     # Clock ticks from boot to start: unlike the time of day it never shifts when a clock is set.
-    folder = Path(f"/proc/{pid}")
+    folder = _PROC / str(pid)
     try:
         fields = (folder / "stat").read_text().rpartition(")")[2].split()
         threads = len(list((folder / "task").iterdir()))
@@ -127,7 +131,7 @@ def _linux_identity(pid: int) -> str | None:
     state, start_time = fields[0], fields[19]  # proc(5): the 3rd field and the 22nd
     if state in "ZX" and threads <= 1:  # until its last thread ends, it keeps its ports
         return None
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+    boot = (_PROC / "sys/kernel/random/boot_id").read_text()[:8]
     return f"{boot}-{start_time}"
 
 

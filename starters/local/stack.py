@@ -50,8 +50,19 @@ _LOCK_SECONDS = 600.0
 _HEALTHY_SECONDS = 90.0
 _HUNG_SECONDS = 15.0  # for one that runs already
 
-# Settings of a server that was started by somebody else, wherever they are set.
-_EXTERNAL_TEMPORAL = "TEMPORAL_"
+# How to reach and be let in by a Temporal of somebody else: what the SDK reads, and nothing more.
+_TEMPORAL_SETTINGS = (
+    "TEMPORAL_ADDRESS",
+    "TEMPORAL_NAMESPACE",
+    "TEMPORAL_API_KEY",
+    "TEMPORAL_TLS",
+    "TEMPORAL_GRPC_META_",
+    "TEMPORAL_CODEC_",
+    "TEMPORAL_PROFILE",
+    "TEMPORAL_CONFIG_FILE",
+)
+# Of that, what is kept in the stack's file; credentials stay where their owner keeps them.
+_TEMPORAL_PLACE = ("TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE")
 
 
 @dataclass(frozen=True)
@@ -280,7 +291,7 @@ class Stack:
             given = {
                 name: value
                 for name, value in os.environ.items()
-                if name.startswith(_EXTERNAL_TEMPORAL)
+                if name.startswith(_TEMPORAL_SETTINGS)
             }
             return {"TEMPORAL_NAMESPACE": temporal.NAMESPACE} | given
         address = f"{LOOPBACK}:{self._state.ports[temporal.NAME]}"
@@ -298,6 +309,9 @@ class Stack:
     def _environment(self) -> dict[str, str]:
         services = self._services()
         environment = workers.common(services) | workers.endpoints(services)
+        for name in services.temporal:
+            if name not in _TEMPORAL_PLACE:
+                del environment[name]
         environment["DEAL_DATABASE_URL"] = postgres.url(self.folder, "deal_reader")
         environment["DEAL_REDIS_URL"] = redis.url(services.redis_port)
         if not self._external_temporal():

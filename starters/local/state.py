@@ -57,17 +57,19 @@ def load_state(folder: Path) -> StackState:
         records = {name: _record(fields) for name, fields in stored.pop("processes").items()}
         stored["chains"] = tuple(stored["chains"])
         return StackState(processes=records, **stored)
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise _unreadable(folder, error) from error
 
 
 def _read(folder: Path) -> dict[str, Any]:
     try:
-        stored: dict[str, Any] = json.loads((folder / STATE_FILE).read_text())
+        stored = json.loads((folder / STATE_FILE).read_text())
     except FileNotFoundError:
         return {}
     except ValueError as error:
         raise _unreadable(folder, error) from error
+    if not isinstance(stored, dict):
+        raise _unreadable(folder, TypeError(type(stored).__name__))
     return stored
 
 
@@ -75,7 +77,8 @@ def _record(fields: dict[str, Any]) -> ProcessRecord:
     # Imported here because reading the environment must do without what only a stack needs.
     from starters.local.processes import ProcessRecord  # noqa: PLC0415
 
-    return ProcessRecord(**fields | {"command": tuple(fields["command"])})
+    command: dict[str, Any] = {"command": tuple(fields["command"])}
+    return ProcessRecord(**{**fields, **command})
 
 
 def _unreadable(folder: Path, error: Exception) -> LocalStackError:

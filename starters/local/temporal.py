@@ -36,7 +36,7 @@ _INSTALL_SECONDS = 1800.0
 
 # The server reads its queues 20 times a second unless told otherwise, which costs 45 ms at every
 # step of a workflow; one partition a queue spares a development server the forwarding between them.
-_DYNAMIC_CONFIG = {
+DYNAMIC_CONFIG = {
     "history.transferProcessorMaxPollRPS": 2000,
     "history.timerProcessorMaxPollRPS": 2000,
     "matching.numTaskqueueReadPartitions": 1,
@@ -66,7 +66,7 @@ def spec(stack: Path, ports: Mapping[str, int], binary: Path) -> ProcessSpec:
 
 def _command(binary: Path, database: Path, ports: Mapping[str, int]) -> tuple[str, ...]:
     pragmas = [f"--sqlite-pragma={name}={value}" for name, value in _SQLITE_PRAGMAS.items()]
-    config = [f"--dynamic-config-value={key}={value}" for key, value in _DYNAMIC_CONFIG.items()]
+    config = [f"--dynamic-config-value={key}={value}" for key, value in DYNAMIC_CONFIG.items()]
     return (
         str(binary),
         "server",
@@ -140,29 +140,27 @@ def _download() -> Path | None:
     staging = cache_dir() / "download"
     staging.mkdir(parents=True, exist_ok=True)
     try:
-        # In a process of its own, because the SDK's download knows no time limit.
-        subprocess.run(  # noqa: S603 - this very module
-            [sys.executable, "-m", "starters.local.temporal", str(staging)],
-            check=True,
-            capture_output=True,
-            timeout=_DOWNLOAD_SECONDS,
-            cwd=Path(__file__).resolve().parents[2],
-        )
+        _download_into(staging)
+        programs = [file for file in staging.iterdir() if _works(file)]
+        if not programs:
+            return None
+        _downloaded().parent.mkdir(parents=True, exist_ok=True)
+        return programs[0].replace(_downloaded())
     except subprocess.SubprocessError:
+        return None
+    finally:
         shutil.rmtree(staging, ignore_errors=True)
-        return None
-    return _adopt(staging)
 
 
-def _adopt(staging: Path) -> Path | None:
-    programs = [file for file in staging.iterdir() if os.access(file, os.X_OK) and file.is_file()]
-    if not programs:
-        return None
-    target = _downloaded()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    programs[0].replace(target)
-    shutil.rmtree(staging, ignore_errors=True)
-    return target if _works(target) else None
+def _download_into(staging: Path) -> None:
+    # In a process of its own, because the SDK's download knows no time limit.
+    subprocess.run(  # noqa: S603 - this very module
+        [sys.executable, "-m", "starters.local.temporal", str(staging)],
+        check=True,
+        capture_output=True,
+        timeout=_DOWNLOAD_SECONDS,
+        cwd=Path(__file__).resolve().parents[2],
+    )
 
 
 async def _download_by_sdk(folder: str) -> None:

@@ -11,7 +11,7 @@ from web3 import HTTPProvider, Web3
 from web3.contract import Contract
 from web3.types import RPCEndpoint, RPCResponse
 
-from deploy.chain.artifacts import AAVE, UNISWAP_CORE, packaged
+from deploy.chain.artifacts import AAVE, UNISWAP_CORE, UNISWAP_PERIPHERY, packaged
 from deploy.chain.deployer import DEPLOYER
 from deploy.chain.manifest import manifest_file
 from deploy.chain.rehearsal import ARTIFACTS
@@ -24,6 +24,10 @@ GWEI: Final = 10**9
 
 _ARTIFACTS: Final = ARTIFACTS | {
     "usdt_usdtz_pool": lambda: packaged(UNISWAP_CORE, "UniswapV3Pool.sol/UniswapV3Pool"),
+    "uniswap_position_manager": lambda: packaged(
+        UNISWAP_PERIPHERY, "NonfungiblePositionManager.sol/NonfungiblePositionManager"
+    ),
+    "usdt_usd_feed": ARTIFACTS["eth_usd_feed"],
     "aave_oracle": lambda: packaged(AAVE, "misc/AaveOracle.sol/AaveOracle"),
     "aave_data_provider": lambda: packaged(
         AAVE, "misc/AaveProtocolDataProvider.sol/AaveProtocolDataProvider"

@@ -25,7 +25,7 @@ class Answer:
     err: str
 
     @property
-    def document(self) -> Any:  # noqa: ANN401 - JSON
+    def document(self) -> Any:
         """Standard output as JSON."""
         return json.loads(self.out)
 

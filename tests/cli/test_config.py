@@ -17,7 +17,7 @@ Edit = Callable[[str], str]
 
 
 @pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deal: Deal) -> Path:
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deal: Deal) -> Path:  # noqa: ARG001
     """A copy of the profiles, which the command reads; `deal` has cleared the environment."""
     folder = tmp_path / "config"
     folder.mkdir()

@@ -49,9 +49,7 @@ def one_deal(deal: Deal, monkeypatch: pytest.MonkeyPatch) -> OneDeal:  # noqa: A
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_without_a_terminal_a_change_needs_yes(
-    deal: Deal, one_deal: OneDeal, command: str
-) -> None:
+def test_without_a_terminal_a_change_needs_yes(deal: Deal, one_deal: OneDeal, command: str) -> None:
     answer = deal(command, "alpha", "--reason", "x")
     assert (answer.code, answer.problem["field"]) == (2, "yes")
     assert answer.problem["next_action"] == "add --yes"

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 
 import pytest
+from psycopg_pool import AsyncConnectionPool
 from rich.console import Console
 
 from activities.deals.interface import DealRecord
@@ -15,7 +16,6 @@ from domain.errors import NotFound, OutcomeUnknown, Problem, WaitTimedOut
 from domain.identifiers import DealId
 from domain.transactions import BatchKey
 from domain.views import DealView
-from psycopg_pool import AsyncConnectionPool
 from starters.cli import follow, formats, tables
 from starters.cli.live import LiveDeal, steps_ahead
 from starters.deals.failures import not_found

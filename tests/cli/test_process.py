@@ -26,7 +26,7 @@ def environment(**changes: str) -> dict[str, str]:
 def run(*arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
     """Run `deal` to its end."""
     command = [sys.executable, "-m", "starters.cli.main", *arguments]
-    return subprocess.run(  # noqa: S603 - our own module
+    return subprocess.run(
         command, env=environment(**changes), capture_output=True, text=True, check=False
     )
 
@@ -84,7 +84,7 @@ def test_ctrl_c_exits_130_and_says_nothing(tmp_path: Path) -> None:
         "sys.argv = ['deal', 'wait', 'alpha']\n"
         "run_and_leave(main.app)\n"
     )
-    process = subprocess.Popen(  # noqa: S603 - our own script
+    process = subprocess.Popen(
         [sys.executable, str(probe)],
         env=environment(DEAL_DATABASE_URL="x"),
         stdout=subprocess.PIPE,
@@ -102,9 +102,11 @@ def test_a_reader_that_goes_away_is_no_error(deal: Deal, database: Database) -> 
     """`deal list | head -0`."""
     assert deal("list").code == 2  # the environment is clean
     command = [sys.executable, "-m", "starters.cli.main", "show", "nobody"]
-    process = subprocess.Popen(  # noqa: S603 - our own module
+    process = subprocess.Popen(
         command,
-        env=environment(DEAL_DATABASE_URL=database.url("deal_reader"), TEMPORAL_ADDRESS="127.0.0.1:1"),
+        env=environment(
+            DEAL_DATABASE_URL=database.url("deal_reader"), TEMPORAL_ADDRESS="127.0.0.1:1"
+        ),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

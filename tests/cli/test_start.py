@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from domain.errors import Problem, SizingRefused
 from domain.deals import DealStatus
+from domain.errors import Problem, SizingRefused
 from domain.views import DealView
 from starters.cli import start as start_module
 from starters.cli.start import parse_request

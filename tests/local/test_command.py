@@ -7,8 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from starters.cli.local import app
 from starters.local.processes import marked
@@ -83,10 +82,11 @@ def test_a_mistake_is_answered(
 
 
 def test_a_state_file_that_is_none_is_named(folder: Path) -> None:
-    (folder / "stack.json").write_text("[]")
-    assert deal_local("status", folder=folder).exit_code == 1
-    (folder / "stack.json").write_text("{")
-    assert "cannot be read" in deal_local("status", folder=folder).stderr
+    for text in ("{", "[1]", '{"processes": 1}'):
+        (folder / "stack.json").write_text(text)
+        result = deal_local("status", folder=folder)
+        assert result.exit_code == 1
+        assert "cannot be read" in result.stderr
 
 
 def test_an_interrupt_has_the_usual_code(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,13 +103,13 @@ def test_logs_are_followed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     log = folder / "logs" / "redis.log"
     log.parent.mkdir()
     log.write_text("before\n")
-    moments = iter([lambda: log.write_text("before\nafter\n"), lambda: log.write_text("anew\n")])
+    texts = iter(["before\nafter\n", "anew\n"])
 
     def later(_: float) -> None:
-        happens = next(moments, None)
-        if happens is None:
+        text = next(texts, None)
+        if text is None:
             raise KeyboardInterrupt
-        happens()
+        log.write_text(text)
 
     monkeypatch.setattr("starters.cli.local.time.sleep", later)
     result = deal_local("logs", "redis", "--follow", "--lines", "0", folder=folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -104,23 +105,26 @@ def test_a_cancelled_build_is_ended(path: Path) -> None:
         os.kill(pid, 0)
 
 
-@pytest.mark.parametrize("text", [WORKS, BROKEN, None])
+@pytest.mark.parametrize(
+    ("text", "found"), [(WORKS, "bin/temporal-downloaded"), (BROKEN, None), (None, None)]
+)
 def test_a_download_counts_only_if_it_works(
-    path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, found: str | None
 ) -> None:
-    monkeypatch.undo()
-    monkeypatch.setenv("DEAL_CACHE_DIR", str(path.parent / "cache"))
+    def download(staging: Path) -> None:
+        if text is None:
+            raise subprocess.CalledProcessError(1, "download")
+        program(staging / "any-name", text)
 
-    def downloads(command: list[str], **_: object) -> None:
-        if text is not None:
-            program(Path(command[-1]) / "some-name", text)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(temporal.subprocess, "run", downloads)
-        patch.setattr(temporal, "_works", lambda _: text == WORKS)
-        found = temporal._download()  # noqa: SLF001 - there may be no network to see it work by
-    assert found == (cache_dir() / "bin" / "temporal-downloaded" if text == WORKS else None)
-    assert not (cache_dir() / "download").exists()
+    monkeypatch.setenv("DEAL_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(temporal, "_download_into", download)
+    if found:
+        assert temporal.ensure_temporal() == tmp_path / found
+    else:
+        with pytest.raises(LocalStackError, match="its download failed"):
+            temporal.ensure_temporal()
+    assert not (tmp_path / "download").exists()
 
 
 def test_a_lock_waits_no_longer_than_told(tmp_path: Path) -> None:

@@ -121,19 +121,19 @@ def test_another_block_time_restarts_only_the_chain(make: StackMaker) -> None:
     pay(instant.port("chain-138"))
 
 
-@pytest.mark.parametrize("name", ["temporal", "postgres", "redis", "chain-138", "keeper"])
-def test_up_brings_back_what_was_killed(make: StackMaker, name: str) -> None:
+def test_up_brings_back_what_was_killed_and_nothing_else(make: StackMaker) -> None:
     stack = make()
     stack.up()
-    before = {component.name: component.pid for component in stack.status()}
-    stack.kill(name)
-    assert [c.name for c in stack.status() if not c.healthy] == [name]
+    for name in ("temporal", "postgres", "redis", "chain-138", "keeper"):
+        before = {component.name: component.pid for component in stack.status()}
+        stack.kill(name)
+        assert [c.name for c in stack.status() if not c.healthy] == [name]
 
-    stack.up()
+        stack.up()
 
-    after = {component.name: component for component in stack.status()}
-    assert all(component.healthy for component in after.values())
-    assert {name for name in after if after[name].pid != before[name]} == {name}
+        after = {component.name: component for component in stack.status()}
+        assert all(component.healthy for component in after.values())
+        assert [one for one in after if after[one].pid != before[one]] == [name]
 
 
 def test_a_killed_node_keeps_what_was_saved(make: StackMaker, folder: Path) -> None:
@@ -376,14 +376,20 @@ def test_a_killed_up_can_be_gone_on_with(make: StackMaker, folder: Path) -> None
 
 
 def test_a_server_of_somebody_else_is_used(
-    make: StackMaker, monkeypatch: pytest.MonkeyPatch
+    make: StackMaker, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         monkeypatch.setenv("TEMPORAL_ADDRESS", address)
         monkeypatch.setenv("TEMPORAL_NAMESPACE", "desk")
-        stack = make()
+        monkeypatch.setenv("TEMPORAL_API_KEY", "for the workers only")
+        monkeypatch.setenv("TEMPORAL_POSTGRES_PASSWORD", "for nobody")
+        stack = make(worker_specs=(WORKER,))
         environment = stack.up()
+        worker = (folder / "workers" / "stand-in.ready").read_text()
+        assert "for the workers only" in worker
+        assert "for nobody" not in worker
+        assert "for the workers only" not in (folder / "stack.json").read_text()
         assert environment["TEMPORAL_ADDRESS"] == address
         assert environment["TEMPORAL_NAMESPACE"] == "desk"
         assert "DEAL_WEB_UI" not in environment

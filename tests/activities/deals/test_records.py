@@ -100,9 +100,7 @@ async def test_the_same_version_again_changes_nothing(pool: Pool, reader: Record
     assert (found.version, found.doing, len(found.steps)) == (2, "admitting", 1)
 
 
-async def test_an_older_version_never_overwrites_a_newer(
-    pool: Pool, reader: RecordsReader
-) -> None:
+async def test_an_older_version_never_overwrites_a_newer(pool: Pool, reader: RecordsReader) -> None:
     records, first = Records(pool), samples.view("older")
     second = samples.later(first, DealStatus.EXECUTING)
     third = samples.later(second, DealStatus.PAUSED)
@@ -158,9 +156,7 @@ async def test_a_step_that_is_told_again_later_replaces_what_was_told(
     assert found.steps == (again,)
 
 
-async def test_the_attempts_of_a_step_stand_side_by_side(
-    pool: Pool, reader: RecordsReader
-) -> None:
+async def test_the_attempts_of_a_step_stand_side_by_side(pool: Pool, reader: RecordsReader) -> None:
     records, first = Records(pool), samples.view("attempts")
     keys = [
         BatchKey(deal_id=first.request.deal_id, step=Step.SWAP, round=round_, attempt=attempt)
@@ -226,9 +222,7 @@ async def test_a_version_cannot_be_skipped_even_past_our_code(
         connection.execute("UPDATE deals.deals SET version = 9 WHERE deal_id = 'skipped'")
 
 
-async def test_text_from_a_contract_may_contain_anything(
-    pool: Pool, reader: RecordsReader
-) -> None:
+async def test_text_from_a_contract_may_contain_anything(pool: Pool, reader: RecordsReader) -> None:
     problem = Problem(code="failed", message="a\x00b \\u0000 é\U0001f4b8 '", next_action="x")
     first = samples.view("text", problem=problem, status=DealStatus.DENIED)
     await write(Records(pool), first)

@@ -103,8 +103,10 @@ def test_a_number_too_long_to_print_is_refused_like_any_other() -> None:
     assert problem.value == "a number of more digits than Python prints"
 
 
-def test_one_unit_above_256_bits_is_refused() -> None:
-    assert refusal(str(UINT256_MAX + 1), decimals=0).problem.limit == "2^256 - 1 smallest units"
+@pytest.mark.parametrize("decimals", [0, 6, 18])
+def test_one_unit_above_256_bits_is_refused(decimals: int) -> None:
+    problem = refusal(format_units(UINT256_MAX + 1, decimals), decimals).problem
+    assert problem.limit == "2^256 - 1 smallest units"
 
 
 @given(units=st.integers(0, UINT256_MAX), decimals=st.integers(0, 36))

@@ -52,9 +52,9 @@ def after(step: Step, held: Position, sold_for: int) -> Position:
     )
 
 
-def with_interest(held: Position, share: float) -> Position:
+def with_interest(held: Position, permille: int) -> Position:
     """The debt grown by part of what the buffer allows between looking and repaying."""
-    grown = held.debt + int((debt_bound(held.debt) - held.debt) * share)
+    grown = held.debt + (debt_bound(held.debt) - held.debt) * permille // 1000
     return held.model_copy(update={"debt": grown})
 
 
@@ -64,10 +64,10 @@ units = st.one_of(st.just(0), st.integers(1, 10), st.integers(1, 10**24))
 @given(
     holdings=st.fixed_dictionaries(dict.fromkeys(HOLDINGS, units)),
     sold_for=units,
-    interest=st.floats(0, 1),
+    interest=st.integers(0, 1000),
 )
 def test_every_account_is_emptied_in_a_few_steps_whatever_the_tokens_are_sold_for(
-    holdings: dict[str, int], sold_for: int, interest: float
+    holdings: dict[str, int], sold_for: int, interest: int
 ) -> None:
     held, steps = position(**holdings), []
     while (step := next_exit_step(held)) is not None:

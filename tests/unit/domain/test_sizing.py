@@ -435,6 +435,14 @@ def test_more_cycles_earn_more_where_a_limit_binds() -> None:
     assert three.expected_profit_usd8 > 2 * one.expected_profit_usd8
 
 
+def test_a_pool_that_cannot_take_another_cycle_is_what_bounds_the_deal() -> None:
+    shallow = market(pool=pool((Fraction(1016, 1000), 4 * 10**12)))
+    depth = shallow.pool.depth()
+    sizing = size_deal(request(cycles=2), module(), shallow)
+    assert (sizing.cycles, sizing.bound_by) == (2, "pool_depth")
+    assert sizing.borrow == depth // 2
+
+
 def test_cycles_that_do_not_pay_for_their_gas_are_left_out() -> None:
     thin = market(pool=pool((Fraction(1, 2), 10**11)), gas_price_wei=10**9)
     sizing = size_deal(request(cycles=5), module(), thin)

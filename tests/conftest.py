@@ -1,0 +1,40 @@
+"""The real stacks that several test folders share, started when the first test asks for one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from starters.local.stack import Stack
+from tests.support.desk import Desk
+from tests.support.stacks import running_stack
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """Everything, with both chains, every transaction mined at once."""
+    with running_stack(block_time=None, chains=(138, 651940)) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+async def desk(stack: Stack) -> AsyncIterator[Desk]:
+    """A desk on that stack."""
+    yield await Desk.open(stack)
+    await asyncio.sleep(0.25)  # the SDK's own threads have to be done with the last answer
+
+
+@pytest.fixture(scope="session")
+def slow_stack() -> Iterator[Stack]:
+    """A stack of one chain with a block every second, for tests that kill its parts."""
+    with running_stack(block_time=1, chains=(138,)) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+async def slow_desk(slow_stack: Stack) -> AsyncIterator[Desk]:
+    """A desk on that stack."""
+    yield await Desk.open(slow_stack)
+    await asyncio.sleep(0.25)  # as above

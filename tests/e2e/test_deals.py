@@ -1,0 +1,140 @@
+"""Deals that go well, on the real chain: settled to the wei, every transaction once."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import pytest
+
+from domain.deals import DealStatus, Step
+from domain.errors import Conflict
+from domain.views import DealView
+from tests.support.desk import Desk
+from tests.support.node import Node
+
+ONE_CYCLE = (
+    Step.FUND,
+    Step.WRAP,
+    Step.COLLATERALIZE,
+    Step.BORROW,
+    Step.SWAP,
+    Step.REDEEM,
+    Step.SETTLE,
+    Step.SWEEP,
+)
+
+
+@dataclass(frozen=True)
+class Treasury:
+    """What the treasury holds: wei, and units of USDT."""
+
+    wei: int
+    par: int
+
+    @classmethod
+    def of(cls, node: Node, desk: Desk) -> Treasury:
+        treasury = desk.treasury
+        return cls(node.wei(treasury), node.token("usdt", treasury))
+
+    def __sub__(self, before: Treasury) -> Treasury:
+        return Treasury(self.wei - before.wei, self.par - before.par)
+
+
+def total(views: list[DealView]) -> Treasury:
+    """The sum of the deals' settlements."""
+    settlements = [view.settlement for view in views if view.settlement is not None]
+    assert len(settlements) == len(views)
+    return Treasury(sum(s.ether_wei for s in settlements), sum(s.par for s in settlements))
+
+
+@pytest.mark.parametrize("chain_id", [138, 651940])
+async def test_one_deal_completes_and_its_settlement_is_what_the_treasury_gained(
+    desk: Desk, chain_id: int
+) -> None:
+    node = desk.node(chain_id)
+    before = Treasury.of(node, desk)
+    view = await desk.run(chain_id=chain_id)
+
+    assert view.status is DealStatus.COMPLETED
+    assert tuple(step.outcome.key.step for step in view.steps) == ONE_CYCLE
+    assert total([view]) == Treasury.of(node, desk) - before
+    assert view.settlement is not None
+    assert view.settlement.profit_usd8 > 0
+    assert view.settlement.par > 0 > view.settlement.ether_wei
+    assert view.account is not None
+    assert node.holdings(view.account) == {}
+    desk.books.check_exactly_once(view, node)
+
+
+async def test_a_deal_keeps_its_limits_at_every_step(desk: Desk) -> None:
+    view = await desk.run(max_ltv="0.2")
+    assert view.sizing is not None
+    assert view.sizing.bound_by == "max_ltv"
+    borrowed = next(s.outcome for s in view.steps if s.outcome.key.step is Step.BORROW)
+    assert 1_990 < borrowed.position.ltv_bps <= 2_000
+    assert all(step.outcome.position.ltv_bps <= 2_000 for step in view.steps)
+    assert all(step.outcome.position.exposure_bps <= 2_500 for step in view.steps)
+
+
+async def test_three_cycles_earn_about_three_times_as_much(desk: Desk) -> None:
+    node = desk.node()
+    once = await desk.run(cycles=1)
+    before = Treasury.of(node, desk)
+    view = await desk.run(cycles=3)
+
+    assert view.status is DealStatus.COMPLETED
+    swaps = [s.outcome.key.round for s in view.steps if s.outcome.key.step is Step.SWAP]
+    redeems = [s.outcome.key.round for s in view.steps if s.outcome.key.step is Step.REDEEM]
+    assert swaps == redeems == [1, 2, 3]
+    assert total([view]) == Treasury.of(node, desk) - before
+    assert once.settlement is not None
+    assert view.settlement is not None
+    assert view.settlement.par == pytest.approx(3 * once.settlement.par, rel=0.01)
+    assert view.account is not None
+    assert node.holdings(view.account) == {}
+    desk.books.check_exactly_once(view, node)
+
+
+async def test_twenty_deals_at_once_have_the_effect_of_twenty_deals(desk: Desk) -> None:
+    node = desk.node()
+    before, nonce_before = Treasury.of(node, desk), node.nonce(desk.treasury)
+    views = await asyncio.gather(*(desk.run() for _ in range(20)))
+
+    assert {view.status for view in views} == {DealStatus.COMPLETED}
+    assert total(views) == Treasury.of(node, desk) - before
+    assert len({view.account for view in views}) == 20
+    for view in views:
+        assert view.account is not None
+        assert node.holdings(view.account) == {}
+        desk.books.check_exactly_once(view, node)
+    # The treasury sent one transaction a deal, and has no nonce given out and not used.
+    assert node.nonce(desk.treasury) - nonce_before == 20
+    assert desk.books.next_nonce(desk.treasury, 138) == node.nonce(desk.treasury)
+
+
+async def test_the_same_request_again_is_the_same_deal(desk: Desk) -> None:
+    request = desk.request()
+    answers = await asyncio.gather(*(desk.deals.start(request) for _ in range(20)))
+    assert {answer.account for answer in answers} == {answers[0].account}
+
+    ended = await desk.end(request.deal_id)
+    assert await desk.deals.start(request) == ended
+    desk.books.check_exactly_once(ended, desk.node())
+
+
+async def test_the_same_id_with_another_body_is_a_conflict_that_names_the_difference(
+    desk: Desk,
+) -> None:
+    request = desk.request()
+    other = request.model_copy(update={"cycles": 2})
+    await desk.deals.start(request)
+    with pytest.raises(Conflict) as running:
+        await desk.deals.start(other)
+    ended = await desk.end(request.deal_id)
+    with pytest.raises(Conflict) as over:
+        await desk.deals.start(other)
+    for caught in (running, over):
+        assert caught.value.problem.field == "cycles"
+        assert (caught.value.problem.value, caught.value.problem.limit) == ("2", "1")
+    assert (await desk.deals.view(request.deal_id)) == ended

@@ -1,0 +1,151 @@
+"""A trading desk on a stack: starts deals, follows them by their views, gives commands."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, Final
+from uuid import uuid4
+
+from temporalio.client import Client, WorkflowHandle
+
+from domain.deals import Command, DealRequest, DealStatus
+from domain.errors import Unavailable
+from domain.identifiers import DealId
+from domain.views import DealView
+from starters.deals.client import DealClient
+from starters.local.stack import Stack
+from starters.local.state import load_environment
+from tests.support.books import Books
+from tests.support.node import Node
+from tests.support.stacks import own_environment
+from workers.runtime.connect import connect
+from workflows.deal.messages import CommandMessage
+from workflows.deal.workflow import DealWorkflow, workflow_id
+
+LIQUIDITY: Final = "10"
+WITHIN: Final = 120.0
+"""Seconds that anything awaited may take on a busy machine."""
+
+_LOOK_SECONDS: Final = 0.02
+_numbers = count(1)
+
+
+@dataclass
+class Desk:
+    """Everything that a test does with deals."""
+
+    stack: Stack
+    client: Client
+    deals: DealClient
+    books: Books
+    name: str = field(default_factory=lambda: f"t{uuid4().hex[:6]}")
+
+    @classmethod
+    async def open(cls, stack: Stack) -> Desk:
+        """Connect to a stack that runs."""
+        with own_environment(load_environment(stack.folder)):
+            client = await connect()
+        return cls(stack, client, DealClient(client), Books(stack.folder))
+
+    def node(self, chain_id: int = 138) -> Node:
+        """One of the stack's chains."""
+        return Node.of(self.stack, chain_id)
+
+    @property
+    def treasury(self) -> str:
+        """The account that funds every deal and is paid back."""
+        return load_environment(self.stack.folder)["DEAL_TREASURY_ADDRESS"]
+
+    def request(self, **changes: Any) -> DealRequest:
+        """A deal of 10 ETH for bank-one on chain 138, under a name of its own."""
+        fields: dict[str, Any] = {
+            "deal_id": f"{self.name}-{next(_numbers)}",
+            "bank": "bank-one",
+            "module": "usdtz",
+            "chain_id": 138,
+            "working_liquidity": LIQUIDITY,
+        }
+        return DealRequest.parse(**fields | changes)
+
+    async def start(self, **changes: Any) -> DealView:
+        """Start a deal and return it as it was admitted or denied."""
+        return await self.deals.start(self.request(**changes))
+
+    async def run(self, **changes: Any) -> DealView:
+        """Run a deal to its end."""
+        return await self.end((await self.start(**changes)).request.deal_id)
+
+    async def end(self, deal_id: DealId) -> DealView:
+        """The deal as its workflow ended."""
+        async with asyncio.timeout(WITHIN):
+            return await self.handle(deal_id).result()
+
+    async def ends(self, *deal_ids: DealId) -> list[DealView]:
+        """The deals as they ended, in this order."""
+        return list(await asyncio.gather(*(self.end(deal_id) for deal_id in deal_ids)))
+
+    async def until(self, deal_id: DealId, holds: Callable[[DealView], object]) -> DealView:
+        """The first view that this holds of; nobody answering is waited through."""
+        deadline, view = time.monotonic() + WITHIN, None
+        while time.monotonic() < deadline:
+            try:
+                view = await self.deals.view(deal_id)
+            except Unavailable:
+                view = None
+            if view is not None and holds(view):
+                return view
+            await asyncio.sleep(_LOOK_SECONDS)
+        said = view and f"{view.status}: {view.doing}"
+        msg = f"{deal_id} did not come there within {WITHIN:.0f} s; it is {said}"
+        raise AssertionError(msg)
+
+    async def status(self, deal_id: DealId, status: DealStatus) -> DealView:
+        """The first view with this status."""
+        return await self.until(deal_id, lambda view: view.status is status)
+
+    async def sent(self, deal_id: DealId, step: str, chain_id: int = 138) -> None:
+        """Wait until all transactions of this step wait in the node for the next block."""
+        node = self.node(chain_id)
+
+        def in_the_pool() -> bool:
+            intents = self.books.intents(deal_id)
+            batch = [i for i in intents if i.batch_key.split("/")[1] == step]
+            return bool(batch) and all(
+                intent.attempts and intent.state == "BROADCAST" and node.knows(intent.attempts[-1])
+                for intent in batch
+            )
+
+        await eventually(in_the_pool, f"{step} of {deal_id} is sent")
+
+    async def prepared(self, deal_id: DealId, step: str) -> None:
+        """Wait until this step is numbered, while it cannot be signed."""
+
+        def numbered() -> bool:
+            intents = self.books.intents(deal_id)
+            batch = [i for i in intents if i.batch_key.split("/")[1] == step]
+            return bool(batch) and all(intent.state == "PREPARED" for intent in batch)
+
+        await eventually(numbered, f"{step} of {deal_id} is prepared")
+
+    async def command(
+        self, deal_id: DealId, command: Command, command_id: str | None = None
+    ) -> DealView:
+        """Give a command."""
+        message = CommandMessage(who="on-call", why="a test")
+        return await self.deals.command(deal_id, command, message, command_id or uuid4().hex)
+
+    def handle(self, deal_id: DealId) -> WorkflowHandle[DealWorkflow, DealView]:
+        """The deal's workflow."""
+        return self.client.get_workflow_handle_for(DealWorkflow.run, workflow_id(deal_id))
+
+
+async def eventually(holds: Callable[[], object], what: str) -> None:
+    """Wait until this holds."""
+    deadline = time.monotonic() + WITHIN
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {WITHIN:.0f} s: {what}"
+        await asyncio.sleep(_LOOK_SECONDS)

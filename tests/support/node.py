@@ -1,0 +1,146 @@
+"""A stack's chain as tests see it: balances, the operator's freeze, and blocks on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+from activities.protocols import erc20
+from activities.protocols.abi import Function
+from deploy.chain.deployer import DEPLOYER
+from starters.local import anvil
+from starters.local.probes import rpc
+from starters.local.processes import wait_until
+from starters.local.stack import Stack
+
+OWNER: Final = DEPLOYER
+"""Owns the redemption module, the tokens and the price feeds; the node signs for it."""
+
+_SET_FROZEN: Final = Function("setFrozen(uint8,bool)")
+_SET_FEE: Final = Function("setFeeBps(uint256)")
+_SET_ANSWER: Final = Function("setAnswer(int192)")
+_REDEEM: Final = 0
+_TOKENS: Final = ("weth", "usdt", "usdtz", "a_weth", "variable_debt_usdt")
+_GAS: Final = hex(500_000)
+
+
+@dataclass(frozen=True)
+class Node:
+    """One chain of a stack."""
+
+    chain_id: int
+    port: int
+
+    @classmethod
+    def of(cls, stack: Stack, chain_id: int = 138) -> Node:
+        """The node of one chain of a stack."""
+        return cls(chain_id, stack.port(anvil.name(chain_id)))
+
+    @cached_property
+    def contracts(self) -> dict[str, str]:
+        """Addresses by their names in the manifest."""
+        contracts: dict[str, str] = anvil.manifest(self.chain_id)["contracts"]
+        return contracts
+
+    def ask(self, method: str, *parameters: object) -> Any:
+        """Call any JSON-RPC method."""
+        return rpc(self.port, method, *parameters, timeout=30.0)
+
+    # -- looking --------------------------------------------------------------------------------
+
+    def head(self) -> int:
+        """The newest block's number."""
+        return int(self.ask("eth_blockNumber"), 16)
+
+    def wei(self, account: str) -> int:
+        """The ether of an account, in wei."""
+        return int(self.ask("eth_getBalance", account, "latest"), 16)
+
+    def token(self, name: str, account: str) -> int:
+        """What an account holds of a token, in its smallest unit."""
+        call = {"to": self.contracts[name], "data": erc20.BALANCE_OF.encode(account)}
+        return int(self.ask("eth_call", call, "latest"), 16)
+
+    def holdings(self, account: str) -> dict[str, int]:
+        """Everything that a deal's account can hold or owe, what is zero left out."""
+        held = {name: self.token(name, account) for name in _TOKENS} | {"wei": self.wei(account)}
+        return {name: units for name, units in held.items() if units}
+
+    def nonce(self, account: str, block: str = "latest") -> int:
+        """How many transactions of an account are mined, or `pending` as well."""
+        return int(self.ask("eth_getTransactionCount", account, block), 16)
+
+    def receipt(self, transaction: str) -> dict[str, Any] | None:
+        """The receipt of a transaction; None while it is not mined."""
+        found: dict[str, Any] | None = self.ask("eth_getTransactionReceipt", transaction)
+        return found
+
+    def knows(self, transaction: str) -> bool:
+        """Whether the node has the transaction, mined or waiting."""
+        return self.ask("eth_getTransactionByHash", transaction) is not None
+
+    # -- blocks ---------------------------------------------------------------------------------
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Mine no block by itself: what is sent waits until `mine`, or until this ends."""
+        self.ask("evm_setAutomine", False)  # noqa: FBT003 - JSON-RPC positional
+        self.ask("evm_setIntervalMining", 0)
+        try:
+            yield
+        finally:
+            self.release()
+
+    def release(self) -> None:
+        """Mine what waits, and from now on everything at once."""
+        self.ask("evm_setAutomine", True)  # noqa: FBT003 - JSON-RPC positional
+        self.mine()
+
+    def mine(self) -> None:
+        """Mine one block with all that waits."""
+        self.ask("evm_mine")
+
+    # -- the operator ---------------------------------------------------------------------------
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Freeze the redemption of USDTz; reopen it in the end."""
+        self.freeze()
+        try:
+            yield
+        finally:
+            self.thaw()
+
+    def freeze(self) -> None:
+        """Freeze the redemption of USDTz."""
+        self._order("redemption", _SET_FROZEN.encode(_REDEEM, True))  # noqa: FBT003 - the ABI's order
+
+    def thaw(self) -> None:
+        """Reopen the redemption of USDTz."""
+        self._order("redemption", _SET_FROZEN.encode(_REDEEM, False))  # noqa: FBT003 - the ABI's order
+
+    @contextmanager
+    def redemption_fee(self, basis_points: int, usual: int = 5) -> Iterator[None]:
+        """Have redemption cost that much."""
+        self._order("redemption", _SET_FEE.encode(basis_points))
+        try:
+            yield
+        finally:
+            self._order("redemption", _SET_FEE.encode(usual))
+
+    def ether_price(self, usd8: int) -> None:
+        """Set the price of ether, in 1e-8 USD."""
+        self._order("eth_usd_feed", _SET_ANSWER.encode(usd8))
+
+    def _order(self, contract: str, data: str) -> None:
+        call = {"from": OWNER, "to": self.contracts[contract], "data": data, "gas": _GAS}
+        sent = self.ask("eth_sendTransaction", call)
+        if not wait_until(lambda: self.receipt(sent) is not None, timeout=0.2):
+            self.mine()  # rather than wait for the next block
+        assert wait_until(lambda: self.receipt(sent) is not None, timeout=10)
+        receipt = self.receipt(sent)
+        assert receipt is not None
+        assert receipt["status"] == "0x1", f"the operator's call of {contract} reverted"

@@ -1,0 +1,72 @@
+"""Real stacks for tests: all servers and workers, in a folder of their own, always brought down."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from starters.local.ports import is_free
+from starters.local.processes import end_marked, marked, wait_until
+from starters.local.stack import Stack
+from starters.local.state import load_state
+from starters.local.workers import WorkerSpec, default_workers
+
+_COVERAGE = "COVERAGE_"
+_SECONDS_TO_LET_GO = 10.0
+
+
+@contextmanager
+def running_stack(block_time: int | None, chains: tuple[int, ...]) -> Iterator[Stack]:
+    """Run a stack; it has to end without leaving a process or a port behind.
+
+    `block_time` is in seconds; None mines every transaction at once.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="deal-e2e-"))
+    stack = Stack(folder, block_time, chains, worker_specs=measured_workers(chains))
+    try:
+        with own_environment():
+            stack.up()
+        yield stack
+        stack.down()
+        assert left_behind(stack) == []
+    finally:
+        end_marked(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def measured_workers(chains: tuple[int, ...]) -> tuple[WorkerSpec, ...]:
+    """The usual workers; if these tests are measured by coverage, they are as well."""
+    passed_on = {name: value for name, value in os.environ.items() if name.startswith(_COVERAGE)}
+    return tuple(replace(spec, environment=passed_on) for spec in default_workers(chains))
+
+
+def left_behind(stack: Stack) -> list[str]:
+    """The processes and ports that a stack has not let go of, some seconds after its end."""
+    ports = load_state(stack.folder).ports
+
+    def still_held() -> list[str]:
+        processes = [f"process {process.pid}" for process in marked(stack.folder)]
+        return processes + [name for name, port in ports.items() if not is_free(port)]
+
+    wait_until(lambda: not still_held(), timeout=_SECONDS_TO_LET_GO)
+    return still_held()
+
+
+@contextmanager
+def own_environment(given: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Forget the stack that the environment names, if it does, and put another in its place."""
+    before = dict(os.environ)
+    for name in [name for name in os.environ if name.startswith(("TEMPORAL_", "DEAL_"))]:
+        if name != "DEAL_CACHE_DIR":
+            del os.environ[name]
+    os.environ.update(given or {})
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
