@@ -10,7 +10,7 @@ from activities.rpc.client import Rpc, RpcCall
 from activities.rpc.fees import FeeLevel, fee_history_call, fee_level
 from domain.amounts import ETHER_DECIMALS
 from domain.chains import ChainProfile, ModuleProfile
-from domain.errors import InvalidConfiguration, Unavailable
+from domain.errors import InvalidConfiguration
 from domain.identifiers import Address, ModuleId
 from domain.market import LendingTerms, MarketSnapshot, RedemptionTerms
 from domain.pool import PoolSnapshot
@@ -227,9 +227,10 @@ class ChainReader:
                 [Read(token, erc20.DECIMALS), Read(discount, erc20.DECIMALS)]
             )
             if par != other or par > 2 * ETHER_DECIMALS:
-                raise Unavailable(
+                raise InvalidConfiguration(
                     "par and discount token do not have the same decimals",
                     field="decimals",
+                    value=f"{terms.par_token} and {terms.discount_token}",
                     actual=f"{par} and {other}",
                     next_action="correct the module's tokens in the chain profile",
                 )

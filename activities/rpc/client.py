@@ -80,7 +80,7 @@ class Rpc:
                 continue
             self._preferred = index
             return answers
-        raise self._unavailable(", ".join(failures))
+        raise self._unavailable("no endpoint of chain {} answers", ", ".join(failures))
 
     async def call(self, method: str, *params: Any) -> Any:  # noqa: ANN401 - JSON of any shape
         """One answer. Raises `Unavailable` if the node answers with an error or not at all."""
@@ -99,13 +99,15 @@ class Rpc:
             if not isinstance(error, _TRANSPORT_ERRORS):
                 raise error
         if not answered:
-            raise self._unavailable(", ".join(_failure(error) for error in failed))
+            failures = ", ".join(_failure(error) for error in failed)
+            raise self._unavailable("no endpoint of chain {} answers", failures)
         return answered
 
     def expect(self, answer: Any) -> Any:  # noqa: ANN401 - JSON of any shape
         """The answer itself, or `Unavailable` if it is a node's error."""
         if isinstance(answer, RpcError):
-            raise self._unavailable(f"{answer.code} {answer.message}")
+            said = f"{answer.code} {answer.message}"
+            raise self._unavailable("the node of chain {} answers with an error", said)
         return answer
 
     async def close(self) -> None:
@@ -135,9 +137,9 @@ class Rpc:
             raise _Malformed(msg)
         return [_answer(response) for response in responses]
 
-    def _unavailable(self, actual: str) -> Unavailable:
+    def _unavailable(self, message: str, actual: str) -> Unavailable:
         return Unavailable(
-            f"no endpoint of chain {self.chain_id} answers",
+            message.format(self.chain_id),
             field="endpoints",
             value=self.chain_id,
             actual=actual,

@@ -221,7 +221,9 @@ def _print_status(seen: list[ComponentStatus], output: Output | None) -> None:
     if output is Output.JSON or (output is None and not sys.stdout.isatty()):
         _print_json([asdict(component) for component in seen])
         return
-    table = Table("component", "state", "pid", "address", "memory", "uptime", box=None)
+    table = Table(box=None)
+    for heading in ("component", "state", "pid", "address", "memory", "uptime"):
+        table.add_column(heading, overflow="fold")  # an address cut short is of no use
     for component in seen:
         table.add_row(
             component.name,

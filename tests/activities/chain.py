@@ -88,6 +88,12 @@ class Node:
             assert receipt["status"] == 1
         return sent.to_0x_hex()
 
+    def send_as(self, sender: str, name: str, function: str, *arguments: object) -> None:
+        """The same from an account whose key the node does not have."""
+        self.ask("anvil_impersonateAccount", sender)
+        self.send(name, function, *arguments, sender=sender)
+        self.ask("anvil_stopImpersonatingAccount", sender)
+
     def ask(self, method: str, *params: object) -> Any:
         """The result of any JSON-RPC method."""
         response: RPCResponse = self.web3.provider.make_request(RPCEndpoint(method), list(params))

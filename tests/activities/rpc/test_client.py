@@ -121,7 +121,9 @@ async def test_call_says_what_the_node_objected_to(stack: AsyncExitStack) -> Non
     )
     with pytest.raises(Unavailable) as caught:
         await rpc_over(stack, front.url).call("eth_blockNumber")
-    assert caught.value.problem.actual == "-32005 too many requests"
+    problem = caught.value.problem
+    assert problem.message == "the node of chain 138 answers with an error"
+    assert problem.actual == "-32005 too many requests"
 
 
 NONSENSE = {
@@ -205,6 +207,7 @@ async def test_without_any_endpoint_it_is_unavailable_and_each_ones_failure_is_t
     with pytest.raises(Unavailable) as caught:
         await rpc.call("eth_chainId")
     problem = caught.value.problem
+    assert problem.message == "no endpoint of chain 138 answers"
     assert (problem.field, problem.value) == ("endpoints", "138")
     assert problem.actual is not None
     assert problem.actual.startswith("endpoint 1: ClientConnector")
