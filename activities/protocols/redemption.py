@@ -9,3 +9,5 @@ QUOTE_REDEEM: Final = Function("quoteRedeem(uint256)", ("uint256",))
 FEE_BPS: Final = Function("feeBps()", ("uint256",))
 REDEEM_FROZEN: Final = Function("redeemFrozen()", ("bool",))
 REMAINING_TODAY: Final = Function("remainingToday()", ("uint256",))
+RESERVE: Final = Function("reserve()", ("uint256",))
+"""Par tokens held to pay redemptions."""

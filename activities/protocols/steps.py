@@ -190,7 +190,7 @@ class StepBuilder:
         return self._draft(look, [call], [_exactly(Asset.PAR, amount)], sender=self.treasury)
 
     async def _unwind(self, order: PrepareBatch) -> Draft:
-        """Redeem what is held if redemption is open, otherwise sell it back at a bounded loss."""
+        """Redeem what is held if that is possible, otherwise sell it back at a bounded loss."""
         terms = self.profile.module(order.request.module)
         position = await self.reader.position(order.request.module, order.account)
         amount = position.discount
@@ -200,12 +200,14 @@ class StepBuilder:
             [
                 self._router_allowance(order, discount),
                 self._quote(order, discount, par, amount),
+                Read(self._contract(order, "redemption"), redemption.RESERVE),
                 *self.reader.redemption_reads(terms),
                 self._redemption_allowance(order),
             ],
         )
-        quote, redeeming = int(look.values[1][0]), _terms(look.values[2:-1])
-        if not redeeming.frozen and redeeming.remaining_today >= amount:
+        (quote, *_), (reserve,), redeeming = *look.values[1:3], _terms(look.values[3:-1])
+        payable = redeeming.remaining_today >= amount and reserve >= redeeming.paid(amount)
+        if payable and not redeeming.frozen:
             return self._redemption(order, look, redeeming)
         minimum = quote - ceil_div(quote * order.request.max_slippage_bps, BASIS_POINTS)
         calls = self._exchange(order, look, (discount, par), amount, minimum)

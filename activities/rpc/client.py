@@ -1,17 +1,16 @@
-"""JSON-RPC to one chain: batched, pooled, over every endpoint of its profile.
+"""JSON-RPC to one chain: batched, over kept connections, to every endpoint of its profile.
 
-web3's provider does the transport. Its own retries are off: they would include
-``eth_sendRawTransaction``, and what is retried, and when, is the engine's decision.
+Nothing is sent twice by itself: what is retried, and when, is the engine's decision. That is one
+reason for doing without web3's provider, which also opens a new connection for every request.
 """
 
 import asyncio
+import json
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aiohttp import ClientError, ClientTimeout
+from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 from prometheus_client import Counter
-from web3 import AsyncHTTPProvider
-from web3.types import RPCEndpoint
 
 from domain.chains import ChainProfile
 from domain.errors import Unavailable
@@ -21,6 +20,9 @@ REQUESTS: Final = Counter(
 )
 CALLS: Final = Counter("deal_node_calls", "JSON-RPC calls sent to nodes", ["chain", "method"])
 _TIMEOUT_SECONDS: Final = 10.0
+_KEPT_SECONDS: Final = 4.0
+"""How long an unused connection is kept: less than servers do, or they would close it meanwhile."""
+_HEADERS: Final = {"Content-Type": "application/json"}
 _SHOWN: Final = 100
 
 
@@ -53,16 +55,10 @@ class Rpc:
     """All endpoints of one chain. Reads go to the last one that answered, writes to all."""
 
     def __init__(self, profile: ChainProfile) -> None:
-        """Make a pooled session for each endpoint of the profile."""
+        """Take the endpoints of the profile; connections are made when they are needed."""
         self.chain_id = profile.chain_id
-        self._providers = [
-            AsyncHTTPProvider(
-                url,
-                request_kwargs={"timeout": ClientTimeout(total=_TIMEOUT_SECONDS)},
-                exception_retry_configuration=None,
-            )
-            for url in profile.endpoints
-        ]
+        self._endpoints = tuple(profile.endpoints)
+        self._session: ClientSession | None = None
         self._preferred = 0
 
     async def batch(self, calls: list[RpcCall]) -> list[Any]:
@@ -71,8 +67,8 @@ class Rpc:
         Raises `Unavailable` when no endpoint answers.
         """
         failures: list[str] = []
-        for offset in range(len(self._providers)):
-            index = (self._preferred + offset) % len(self._providers)
+        for offset in range(len(self._endpoints)):
+            index = (self._preferred + offset) % len(self._endpoints)
             try:
                 answers = await self._ask(index, calls)
             except _TRANSPORT_ERRORS as error:
@@ -90,7 +86,7 @@ class Rpc:
     async def everywhere(self, calls: list[RpcCall]) -> list[list[Any]]:
         """The answers of every endpoint that answers; raises `Unavailable` if none does."""
         results = await asyncio.gather(
-            *(self._ask(index, calls) for index in range(len(self._providers))),
+            *(self._ask(index, calls) for index in range(len(self._endpoints))),
             return_exceptions=True,
         )
         answered = [result for result in results if not isinstance(result, BaseException)]
@@ -111,31 +107,40 @@ class Rpc:
         return answer
 
     async def close(self) -> None:
-        """Close the pooled connections."""
-        for provider in self._providers:
-            await provider.disconnect()
+        """Close the kept connections."""
+        if self._session is not None:
+            await self._session.close()
 
     async def _ask(self, index: int, calls: list[RpcCall]) -> list[Any]:
         REQUESTS.labels(self.chain_id, index + 1).inc()
         for call in calls:
             CALLS.labels(self.chain_id, call.method).inc()
-        provider = self._providers[index]
-        if len(calls) == 1:
-            call = calls[0]
-            return [_answer(await provider.make_request(RPCEndpoint(call.method), call.params))]
-        try:
-            responses = await provider.make_batch_request(
-                [(RPCEndpoint(call.method), call.params) for call in calls]
-            )
-        except (AttributeError, TypeError) as error:
-            # web3 puts answers in the order of their ids, and trips over those that have none.
-            msg = "the answers cannot be put in order"
-            raise _Malformed(msg) from error
-        if not isinstance(responses, list) or len(responses) != len(calls):
-            # Also how a node refuses a batch as a whole: another endpoint may take it.
-            msg = f"not one answer for each call: {str(responses)[:_SHOWN]}"
-            raise _Malformed(msg)
+        bodies = [
+            {"jsonrpc": "2.0", "id": number, "method": call.method, "params": call.params}
+            for number, call in enumerate(calls)
+        ]
+        if len(bodies) == 1:
+            return [_answer(await self._post(index, bodies[0]))]
+        responses = _in_order(await self._post(index, bodies), len(bodies))
         return [_answer(response) for response in responses]
+
+    async def _post(self, index: int, body: object) -> Any:  # noqa: ANN401 - JSON of any shape
+        """Send one request to one endpoint and return its answer, decoded."""
+        data = json.dumps(body, separators=(",", ":")).encode()
+        url, session = self._endpoints[index], self._open()
+        async with session.post(url, data=data, headers=_HEADERS) as response:
+            response.raise_for_status()
+            return json.loads(await response.read())
+
+    def _open(self) -> ClientSession:
+        """Return the session that all endpoints share, made within the loop that uses it."""
+        if self._session is None:
+            self._session = ClientSession(
+                connector=TCPConnector(keepalive_timeout=_KEPT_SECONDS),
+                cookie_jar=DummyCookieJar(),
+                timeout=ClientTimeout(total=_TIMEOUT_SECONDS),
+            )
+        return self._session
 
     def _unavailable(self, message: str, actual: str) -> Unavailable:
         return Unavailable(
@@ -150,6 +155,20 @@ class Rpc:
 def _failure(error: BaseException) -> str:
     """What is told of an endpoint's failure; the transport's own words may hold its address."""
     return str(error) if isinstance(error, _Malformed) else type(error).__name__
+
+
+def _in_order(responses: Any, count: int) -> list[Any]:  # noqa: ANN401 - JSON of any shape
+    """Put the answers to a batch in the order of its calls, whose ids count from 0."""
+    try:
+        ordered = sorted(responses, key=lambda response: response["id"])
+        in_order = [response["id"] for response in ordered] == list(range(count))
+    except (KeyError, TypeError):
+        in_order = False
+    if not in_order:
+        # Also how a node refuses a batch as a whole: another endpoint may take it.
+        msg = f"not one answer for each call: {str(responses)[:_SHOWN]}"
+        raise _Malformed(msg)
+    return ordered
 
 
 def _answer(response: Any) -> Any:  # noqa: ANN401 - JSON of any shape

@@ -35,6 +35,7 @@ OF_CONTRACTS = [
     (erc20.DECIMALS, own("USDT").abi),
     *((function, own("RedemptionModule").abi) for function in (redemption.REDEEM,)),
     (redemption.QUOTE_REDEEM, own("RedemptionModule").abi),
+    (redemption.RESERVE, own("RedemptionModule").abi),
     (redemption.FEE_BPS, own("RedemptionModule").abi),
     (redemption.REDEEM_FROZEN, own("RedemptionModule").abi),
     (redemption.REMAINING_TODAY, own("RedemptionModule").abi),

@@ -1,5 +1,6 @@
 """The calls of each step, built on the real chain, and what is refused."""
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -121,7 +122,7 @@ class TestBorrowWithinTheLimit:
         return desk
 
     async def test_a_price_at_which_the_limit_just_holds_is_accepted(self, supplied: Desk) -> None:
-        supplied.node.send("eth_usd_feed", "setAnswer", 2_33333333334)  # 7,000 / 23,333.33 USD
+        # 7,000 of 23,333.33333334 USD
         supplied.node.send("eth_usd_feed", "setAnswer", 233_333_333_334)
         await draft_of(supplied, Step.BORROW)
 
@@ -133,10 +134,10 @@ class TestBorrowWithinTheLimit:
         assert not error.retryable
 
     async def test_the_deals_own_limit_counts_if_it_is_lower(self, supplied: Desk) -> None:
-        await draft_of(supplied.asking(max_ltv=supplied.request.max_ltv * 7_800 / 10_000), Step.BORROW)
-        lower = supplied.asking(max_ltv=supplied.request.max_ltv * 7_700 / 10_000)
+        await draft_of(supplied.asking(max_ltv=Decimal("0.2334")), Step.BORROW)
+        lower = supplied.asking(max_ltv=Decimal("0.2333"))
         problem = (await refusal_of(lower, Step.BORROW, LimitExceeded)).problem
-        assert (problem.limit, problem.actual) == ("2310", "2334")
+        assert (problem.limit, problem.actual) == ("2333", "2334")
 
     async def test_what_is_owed_already_counts(self, supplied: Desk) -> None:
         await supplied.run(Step.BORROW)
@@ -187,10 +188,10 @@ async def test_swap_never_accepts_less_than_redeems_for_what_it_costs(desk: Desk
 
 async def test_swap_is_refused_when_it_would_not_pay(desk: Desk) -> None:
     await desk.walk(UP_TO_BORROW)
-    # The discount is 1.5 %: at a fee of 1.49 % there is still a profit, at 1.5 % no more.
-    desk.node.send("redemption", "setFeeBps", 149)
+    # The discount is 1.5 % less the pool's fee: redeeming at 1.48 % pays, at 1.49 % no more.
+    desk.node.send("redemption", "setFeeBps", 148)
     await draft_of(desk, Step.SWAP)
-    desk.node.send("redemption", "setFeeBps", 150)
+    desk.node.send("redemption", "setFeeBps", 149)
     error = await refusal_of(desk, Step.SWAP, LimitExceeded)
     assert error.problem.field == "profit"
     assert not error.retryable
@@ -277,22 +278,26 @@ async def test_unwind_redeems_while_redemption_is_open(desk: Desk) -> None:
     assert approvals(draft) == [held]
 
 
-@pytest.mark.parametrize("closed", ["frozen", "cap"])
+@pytest.mark.parametrize("closed", ["frozen", "cap", "reserve"])
 async def test_unwind_sells_back_at_a_bounded_loss_when_redemption_is_closed(
     desk: Desk, closed: str
 ) -> None:
     held = (await desk.walk(UP_TO_SWAP)).discount
     if closed == "frozen":
         frozen(desk.node, on=True)
-    else:
+    elif closed == "cap":
         desk.node.send("redemption", "setDailyCap", held - 1)
+    else:
+        reserve = desk.node.balance("usdt", desk.node.manifest["redemption"])
+        left = desk.node.read("redemption", "quoteRedeem", held) - 1
+        desk.node.send("redemption", "withdrawReserve", reserve - left, OWNER)
     draft = await draft_of(desk, Step.UNWIND)
     ((give, get, _, recipient, _, amount, minimum, _),) = arguments(
         draft.calls[-1], uniswap.EXACT_INPUT_SINGLE
     )
     usdt, usdtz = (desk.profile.contract(name).lower() for name in ("usdt", "usdtz"))
     assert (give, get, recipient, amount) == (usdtz, usdt, desk.account.lower(), held)
-    assert 0.98 < minimum / held < 0.985
+    assert 0.979 < minimum / held < 0.981
     assert Bound(asset=Asset.PAR, minimum=minimum, maximum=UINT256_MAX) in draft.bounds
     await desk.run(Step.UNWIND)
     position = await desk.position()
