@@ -1,6 +1,7 @@
 """Multicall3: many reads in one call, all of the same block."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from activities.protocols.abi import Function
@@ -23,6 +24,12 @@ class Read:
 
 def encode_reads(reads: list[Read]) -> str:
     """Calldata that reads them all; any one failing fails the whole."""
+    return _encoded(tuple(reads))
+
+
+@lru_cache(maxsize=1_000)
+def _encoded(reads: tuple[Read, ...]) -> str:
+    """Encode once what is read again and again: a deal's position, at every look."""
     calls = [
         (read.target, False, bytes.fromhex(read.function.encode(*read.arguments)[2:]))
         for read in reads

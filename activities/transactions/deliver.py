@@ -207,19 +207,23 @@ class Deliverer:
         return None
 
     async def _revert_reason(self, intent: Intent, inclusion: Inclusion) -> str:
-        """The reason, by calling it again on the state of the block before."""
+        """The reason, by calling it again.
+
+        First on the state after its block, which has what came before it in the batch, then on the
+        state before.
+        """
         call = {
             "from": intent.sender,
             "to": intent.to,
             "data": intent.data,
             "value": hex(intent.value),
         }
-        (answer,) = await self._rpc.batch(
-            [RpcCall("eth_call", (call, hex(inclusion.block_number - 1)))]
-        )
-        if isinstance(answer, RpcError):
-            return reason_of(answer.data) or answer.message
-        return "no reason found: the call succeeds on the state of the block before"
+        blocks = (inclusion.block_number, inclusion.block_number - 1)
+        answers = await self._rpc.batch([RpcCall("eth_call", (call, hex(b))) for b in blocks])
+        for answer in answers:
+            if isinstance(answer, RpcError):
+                return reason_of(answer.data) or answer.message
+        return "no reason found: the call succeeds on the states before and after its block"
 
     async def _replacements(
         self, batch: PreparedBatch, pending: list[Intent], newest: Mapping[str, Attempt]

@@ -31,6 +31,8 @@ class HeadWatcher:
         at. Node failures are waited through; the caller's own time limit ends the wait.
         """
         self._waiting += 1
+        # Also where the head is known: it may be what one lagging or lying endpoint once told.
+        self._poll_in_background()
         try:
             while self._head in (_UNKNOWN, block_number):
                 self._poll_in_background()
@@ -57,9 +59,15 @@ class HeadWatcher:
             self._task = asyncio.create_task(self._poll())
 
     async def _poll(self) -> None:
+        """Ask once, and then for as long as somebody waits."""
+        await self._ask()
         while self._waiting:
-            try:
-                self._change(int(await self._rpc.call("eth_blockNumber"), 16))
-            except Unavailable:
-                _log.debug("the head could not be read")
             await asyncio.sleep(self._interval)
+            if self._waiting:
+                await self._ask()
+
+    async def _ask(self) -> None:
+        try:
+            self._change(int(await self._rpc.call("eth_blockNumber"), 16))
+        except (Unavailable, TypeError, ValueError):  # the latter two: an answer that is no number
+            _log.debug("the head could not be read")

@@ -1,6 +1,7 @@
 """The engine's memory in Postgres. Every method is one transaction and safe to repeat."""
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,7 +20,8 @@ from domain.transactions import (
     SignedTransaction,
 )
 
-Pool = AsyncConnectionPool[psycopg.AsyncConnection[tuple[Any, ...]]]
+Connection = psycopg.AsyncConnection[tuple[Any, ...]]
+Pool = AsyncConnectionPool[Connection]
 
 _ALLOCATE: Final = """
 INSERT INTO transactions.accounts AS a (chain_id, address, next_nonce)
@@ -118,7 +120,7 @@ class TransactionStore:
         """
         first = batch.intents[0]
         try:
-            async with self._pool.connection() as connection, connection.transaction():
+            async with self._pool.connection() as connection, _one_round_trip(connection):
                 cursor = await connection.execute(
                     _ALLOCATE,
                     {
@@ -131,11 +133,10 @@ class TransactionStore:
                 row = await cursor.fetchone()
                 assert row is not None  # noqa: S101 - RETURNING always answers
                 numbered = _numbered(batch, int(row[0]))
-                async with connection.pipeline():
-                    await connection.execute(_INSERT_BATCH, _batch_row(numbered))
-                    async with connection.cursor() as rows:
-                        await rows.executemany(_INSERT_INTENT, _intent_rows(numbered))
-                return numbered
+                await connection.execute(_INSERT_BATCH, _batch_row(numbered))
+                async with connection.cursor() as rows:
+                    await rows.executemany(_INSERT_INTENT, _intent_rows(numbered))
+            return numbered
         except psycopg.errors.UniqueViolation:
             stored = await self.batch(batch.key)
             if stored is None:
@@ -150,8 +151,8 @@ class TransactionStore:
         Returns every attempt of these intents and whether some may have been sent before.
         """
         ids = [intent.intent_id for intent in batch.intents]
-        async with self._pool.connection() as connection, connection.transaction():
-            async with connection.pipeline(), connection.cursor() as cursor:
+        async with self._pool.connection() as connection:
+            async with _one_round_trip(connection), connection.cursor() as cursor:
                 before = await connection.execute(_ATTEMPTS, (ids,))
                 await cursor.executemany(_INSERT_ATTEMPT, _attempt_rows(signed))
                 await connection.execute(_MOVE, (IntentState.SIGNED, ids, [IntentState.PREPARED]))
@@ -187,8 +188,7 @@ class TransactionStore:
         inclusions = list(inclusions)
         async with (
             self._pool.connection() as connection,
-            connection.transaction(),
-            connection.pipeline(),
+            _one_round_trip(connection),
             connection.cursor() as cursor,
         ):
             await cursor.executemany(_INCLUDE, [_inclusion_row(each) for each in inclusions])
@@ -257,6 +257,17 @@ class TransactionStore:
             async with connection.cursor() as rows:
                 await rows.executemany(_INSERT_INTENT, _intent_rows(fill))
         return fill
+
+
+@asynccontextmanager
+async def _one_round_trip(connection: Connection) -> AsyncIterator[None]:
+    """A transaction whose statements are sent together; it has been committed when this ends.
+
+    Reading a result inside costs another round trip. An error may only show at the end; then
+    nothing was written.
+    """
+    async with connection.pipeline(), connection.transaction():
+        yield
 
 
 def _attempt(row: tuple[Any, ...]) -> Attempt:

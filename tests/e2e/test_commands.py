@@ -12,20 +12,21 @@ from domain.errors import NotAllowed
 from tests.e2e.test_deals import Treasury, total
 from tests.support.desk import Desk
 
-BEFORE_THE_SWEEP = (
+UP_TO_SETTLE = (
     Step.FUND,
     Step.WRAP,
     Step.COLLATERALIZE,
     Step.BORROW,
     Step.SWAP,
     Step.REDEEM,
+    Step.SETTLE,
 )
 
 
 async def walk_to(desk: Desk, step: Step) -> str:
     """Start a deal on a chain that mines nothing by itself; return once this step is sent."""
     view = await desk.start()
-    for each in BEFORE_THE_SWEEP:
+    for each in UP_TO_SETTLE:
         await desk.sent(view.request.deal_id, each)
         if each is step:
             break
@@ -65,10 +66,7 @@ async def test_a_pause_that_has_not_taken_effect_can_be_taken_back(desk: Desk) -
         await desk.command(deal_id, Command.RESUME)
     ended = await desk.end(deal_id)
     assert ended.status is DealStatus.COMPLETED
-    recorded = desk.books.rows(
-        "SELECT count(*) FROM deals.deals WHERE deal_id = %s AND status = 'COMPLETED'", deal_id
-    )
-    assert recorded == [(1,)]
+    assert ended.version == len(ended.steps) + 3  # requested, admitted, completed; never paused
 
 
 async def test_cancelled_before_it_is_funded_a_deal_leaves_no_trace_on_the_chain(
@@ -92,7 +90,7 @@ async def test_cancelled_before_it_is_funded_a_deal_leaves_no_trace_on_the_chain
     assert Treasury.of(node, desk) == before
 
 
-@pytest.mark.parametrize("step", BEFORE_THE_SWEEP)
+@pytest.mark.parametrize("step", UP_TO_SETTLE)
 async def test_cancelled_after_any_step_all_funds_come_home(desk: Desk, step: Step) -> None:
     node, before = desk.node(), Treasury.of(desk.node(), desk)
     with node.held():
@@ -102,9 +100,8 @@ async def test_cancelled_after_any_step_all_funds_come_home(desk: Desk, step: St
     ended = await desk.end(deal_id)
 
     assert ended.status is DealStatus.UNWOUND
-    assert ended.steps[len(BEFORE_THE_SWEEP[: BEFORE_THE_SWEEP.index(step)])].outcome.key.step is (
-        step
-    )
+    done = UP_TO_SETTLE[: UP_TO_SETTLE.index(step) + 1]
+    assert tuple(each.outcome.key.step for each in ended.steps)[: len(done)] == done
     assert ended.account is not None
     assert node.holdings(ended.account) == {}
     assert total([ended]) == Treasury.of(node, desk) - before
@@ -113,6 +110,19 @@ async def test_cancelled_after_any_step_all_funds_come_home(desk: Desk, step: St
     assert -2 * 10**16 < ended.settlement.ether_wei < 0
     assert ended.settlement.par >= -1
     desk.books.check_exactly_once(ended, node)
+
+
+async def test_cancelled_during_the_sweep_a_deal_completes_all_the_same(desk: Desk) -> None:
+    node = desk.node()
+    with node.held():
+        deal_id = await walk_to(desk, Step.SETTLE)
+        node.mine()
+        await desk.sent(deal_id, Step.SWEEP)
+        await desk.command(deal_id, Command.CANCEL)
+    ended = await desk.end(deal_id)
+    assert ended.status is DealStatus.COMPLETED
+    assert ended.account is not None
+    assert node.holdings(ended.account) == {}
 
 
 async def test_cancelling_the_workflow_unwinds_the_deal_and_does_not_make_it_vanish(

@@ -118,6 +118,13 @@ class Node:
         """Freeze the redemption of USDTz."""
         self._order("redemption", _SET_FROZEN.encode(_REDEEM, True))  # noqa: FBT003 - the ABI's order
 
+    def freeze_first(self) -> None:
+        """Freeze the redemption in the next block, before all that waits for it already."""
+        fees = {"maxPriorityFeePerGas": hex(10**10), "maxFeePerGas": hex(10**11)}
+        call = {"from": OWNER, "to": self.contracts["redemption"], "gas": _GAS}
+        data = {"data": _SET_FROZEN.encode(_REDEEM, True)}  # noqa: FBT003 - the ABI's order
+        self.ask("eth_sendTransaction", call | data | fees)
+
     def thaw(self) -> None:
         """Reopen the redemption of USDTz."""
         self._order("redemption", _SET_FROZEN.encode(_REDEEM, False))  # noqa: FBT003 - the ABI's order
