@@ -217,7 +217,8 @@ def _liquidity_range(value: object) -> object:
 class DealRequest(BaseModel):
     """What a trader asks for. Ratios are decimals (0.30 is 30 %), liquidity is ETH."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Defaults are validated too, or equal requests could have different digests: 0.3 and 0.3000.
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     deal_id: DealId
     bank: BankId

@@ -57,6 +57,7 @@ class Sizing(BaseModel):
     wrap_wei: Units
     gas_reserve_wei: Units
     borrow: Units
+    par_decimals: Annotated[int, Field(ge=0, le=36)]
     cycles: Annotated[int, Field(ge=1)]
     bound_by: str
     """The limit that kept the deal from being larger, or ``profit`` at the best size."""
@@ -235,6 +236,7 @@ def _evaluate(  # noqa: PLR0913, PLR0917 - the facts of one candidate
         wrap_wei=request.working_liquidity.units,
         gas_reserve_wei=gas_reserve_wei(module, market, cycles),
         borrow=size,
+        par_decimals=market.par_decimals,
         cycles=cycles,
         bound_by=bound_by,
         expected_ltv_bps=_ltv_bps(market, collateral, size + interest),

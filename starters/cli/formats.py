@@ -13,7 +13,6 @@ from domain.views import DealView
 from workers.runtime.profiles import load_profiles
 from workers.runtime.settings import Settings
 
-_USUAL_PAR_DECIMALS: Final = 6
 _HUNDRED: Final = 100
 
 
@@ -29,9 +28,8 @@ class ParToken(NamedTuple):
 
 
 def par_token(view: DealView) -> ParToken:
-    """Return the deal's par token; the chain tells its decimals with the first step."""
-    steps = view.steps
-    decimals = steps[-1].outcome.position.par_decimals if steps else _USUAL_PAR_DECIMALS
+    """Return the deal's par token; without a sizing there is no amount of it to write."""
+    decimals = view.sizing.par_decimals if view.sizing else 0
     return ParToken(_par_name(view.request.chain_id, view.request.module), decimals)
 
 

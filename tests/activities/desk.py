@@ -220,6 +220,7 @@ def _sizing() -> Sizing:
         wrap_wei=WRAPPED,
         gas_reserve_wei=RESERVE,
         borrow=BORROWED,
+        par_decimals=6,
         cycles=1,
         bound_by="max_ltv",
         expected_ltv_bps=2_334,

@@ -20,6 +20,7 @@ SIZING = Sizing(
     wrap_wei=10**19,
     gas_reserve_wei=10**17,
     borrow=5_000_000_001,
+    par_decimals=6,
     cycles=1,
     bound_by="exposure",
     expected_ltv_bps=2500,

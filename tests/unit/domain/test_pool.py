@@ -7,7 +7,7 @@ from fractions import Fraction
 from math import isqrt
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -278,7 +278,6 @@ def test_a_price_beyond_the_segments_needs_all_they_can_take() -> None:
 
 
 @given(pools(), st.integers(1, 2_000_000), st.integers(1, 2_000_000))
-@settings(max_examples=200)
 def test_at_the_price_where_a_unit_pays_the_ratio_the_next_pays_less_and_the_last_paid_more(
     snapshot: PoolSnapshot, numerator: int, denominator: int
 ) -> None:

@@ -11,7 +11,7 @@ from math import ceil, isqrt
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.chains import ModuleProfile
@@ -211,13 +211,15 @@ def best_of(case: Case, cycles: int, sizes: list[int]) -> Rehearsal:
         low, high = (low, middle - 1) if play(middle).broken - {"balance"} else (middle, high)
     largest = low
     left, right = 0, largest
-    while right - left > 8:
+    # Near its top the curve is flat: a billionth of the size off costs nothing that counts.
+    while right - left > max(8, largest // 10**9):
         one, two = left + (right - left) // 3, right - (right - left) // 3
         if play(one).profit_usd8 < play(two).profit_usd8:
             left = one
         else:
             right = two
-    tries = [*range(left, right + 1), largest, *(size for size in sizes if size >= 0)]
+    near = range(left, right + 1, max(1, (right - left) // 8))
+    tries = [*near, right, largest, *(size for size in sizes if size >= 0)]
     allowed = [game for game in map(play, tries) if not game.broken]
     return max(allowed, key=lambda game: game.profit_usd8)
 
@@ -301,10 +303,6 @@ def cases(draw: st.DrawFn) -> Case:
     return asked, profile, snapshot
 
 
-many = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-
-@many
 @given(cases())
 def test_no_size_ever_breaks_a_limit_or_expects_a_loss(case: Case) -> None:
     try:
@@ -327,7 +325,6 @@ def test_no_size_ever_breaks_a_limit_or_expects_a_loss(case: Case) -> None:
     assert sizing.expected_gas_wei == game.gas * snapshot.gas_price_wei
 
 
-@many
 @given(cases(), st.lists(st.integers(0, 10**6), max_size=3))
 def test_no_deal_is_refused_or_made_smaller_than_pays_best_within_the_limits(
     case: Case, shares: list[int]
@@ -353,7 +350,6 @@ def test_no_deal_is_refused_or_made_smaller_than_pays_best_within_the_limits(
             assert game.profit_usd8 <= expected + rounding_margin_usd8(snapshot, cycles)
 
 
-@many
 @given(cases())
 def test_a_refusal_names_a_limit_that_did_bind(case: Case) -> None:
     try:

@@ -56,6 +56,7 @@ def full_view() -> DealView:
         wrap_wei=2**70,
         gas_reserve_wei=1,
         borrow=2,
+        par_decimals=6,
         cycles=1,
         bound_by="exposure",
         expected_ltv_bps=2_490,
