@@ -187,7 +187,8 @@ class StepBuilder:
             "Make up the shortfall from the treasury",
             erc20.TRANSFER.encode(order.account, amount),
         )
-        return self._draft(look, [call], [_exactly(Asset.PAR, amount)], sender=self.treasury)
+        calls = [call] if amount else []
+        return self._draft(look, calls, [_exactly(Asset.PAR, amount)], sender=self.treasury)
 
     async def _unwind(self, order: PrepareBatch) -> Draft:
         """Redeem what is held if that is possible, otherwise sell it back at a bounded loss."""

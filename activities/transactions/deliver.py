@@ -38,6 +38,7 @@ from domain.errors import (
     Unavailable,
 )
 from domain.identifiers import Address
+from domain.positions import Position
 from domain.transactions import (
     Asset,
     Fees,
@@ -52,6 +53,7 @@ _log = structlog.get_logger(__name__)
 _HEARTBEAT_SECONDS: Final = 5.0
 _BLOCKS_OF_SILENCE: Final = 2
 """A head that stands still for that many block times is no reason not to look and send again."""
+_NO_BLOCK: Final = -1
 
 
 class Deliverer:
@@ -156,12 +158,15 @@ class Deliverer:
         self, order: DeliverBatch, sighting: Sighting, reads: list[multicall.Read]
     ) -> Delivery:
         batch = order.batch
+        inclusions = inclusions_of(batch, sighting)
         position = position_from(
             batch.account,
             await self._reader.decimals(order.request.module),
             multicall.decode_reads(reads, sighting.extra),
         )
-        inclusions = inclusions_of(batch, sighting)
+        if not _is_after(position, inclusions):
+            # The calls of one request were answered from different blocks, as a cluster may do.
+            position = await self._position_after(order, inclusions)
         module = self._profile.module(order.request.module)
         effects = EffectReader(self._profile, module)
         changes = changes_of(effects, batch.account, batch, inclusions, sighting)
@@ -181,6 +186,22 @@ class Deliverer:
                 problem=await self._problem(batch, inclusions, changes),
             ),
             final=final,
+        )
+
+    async def _position_after(
+        self, order: DeliverBatch, inclusions: tuple[Inclusion, ...]
+    ) -> Position:
+        """Look once more; raises `Unavailable` if the node is still behind its own receipts."""
+        position = await self._reader.position(order.request.module, order.batch.account)
+        if _is_after(position, inclusions):
+            return position
+        raise Unavailable(
+            "the node's state is behind its own receipts",
+            field="endpoints",
+            value=self._profile.chain_id,
+            limit=max(inclusion.block_number for inclusion in inclusions),
+            actual=position.block_number,
+            next_action="wait: the engine looks again",
         )
 
     async def _problem(
@@ -283,9 +304,19 @@ class Deliverer:
         """The newest block that cannot be undone."""
         finality = self._profile.finality
         if finality.kind == "tag":
-            block: dict[str, Any] = await self._rpc.call("eth_getBlockByNumber", "finalized", False)  # noqa: FBT003 - JSON-RPC positional
-            return int(block["number"], 16)
+            block: dict[str, Any] | None = await self._rpc.call(
+                "eth_getBlockByNumber",
+                "finalized",
+                False,  # noqa: FBT003 - JSON-RPC positional
+            )
+            # A young chain, and a node that has just started, know of no such block.
+            return int(block["number"], 16) if block else _NO_BLOCK
         return int(await self._rpc.call("eth_blockNumber"), 16) - finality.depth
+
+
+def _is_after(position: Position, inclusions: tuple[Inclusion, ...]) -> bool:
+    """Whether the position has seen every one of these transactions."""
+    return all(position.block_number >= inclusion.block_number for inclusion in inclusions)
 
 
 def _must_keep_fees(pending: list[Intent]) -> bool:
@@ -301,9 +332,9 @@ async def _heartbeats() -> AsyncIterator[None]:
     """Tell Temporal all the while that this delivery is alive, however slow a node may answer."""
 
     async def beat() -> None:
-        while True:
-            activity.heartbeat()
+        while True:  # most deliveries are over before the first one, which would cost the server
             await asyncio.sleep(_HEARTBEAT_SECONDS)
+            activity.heartbeat()
 
     beating = asyncio.create_task(beat())
     try:

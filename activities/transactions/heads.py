@@ -10,6 +10,8 @@ from domain.errors import Unavailable
 
 _log = structlog.get_logger(__name__)
 _UNKNOWN: Final = -1
+_FIRST_PAUSE_SECONDS: Final = 0.002
+"""Doubled up to the interval: a node that mines at once has a block before a usual pause is over."""
 
 
 class HeadWatcher:
@@ -61,10 +63,12 @@ class HeadWatcher:
     async def _poll(self) -> None:
         """Ask once, and then for as long as somebody waits."""
         await self._ask()
+        pause = min(_FIRST_PAUSE_SECONDS, self._interval)
         while self._waiting:
-            await asyncio.sleep(self._interval)
+            await asyncio.sleep(pause)
             if self._waiting:
                 await self._ask()
+            pause = min(2 * pause, self._interval)
 
     async def _ask(self) -> None:
         try:

@@ -1,14 +1,17 @@
 """Simulating a whole batch before anything is signed, by ``eth_simulateV1``."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from activities.protocols.effects import Movement
 from activities.protocols.reverts import reason_of
 from activities.protocols.steps import Call, Draft
-from activities.rpc.client import Rpc
+from activities.rpc.client import Rpc, RpcCall, RpcError
 from domain.errors import SimulationFailed
 from domain.identifiers import Address
+
+_NO_ETHER: Final = "insufficient funds"
+"""How nodes refuse a simulation whose sender does not have the ether that a call carries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +26,20 @@ class Simulation:
 async def simulate(rpc: Rpc, draft: Draft) -> Simulation:
     """Run the calls one after the other in the block after the one the draft was built from.
 
-    Raises `SimulationFailed` with the decoded reason of the first call that reverts, and
-    `Unavailable` if the node does not answer.
+    Raises `SimulationFailed` with the decoded reason of the first call that reverts, or if the
+    sender does not have the ether, and `Unavailable` if the node does not answer.
     """
     calls = [_call(draft.sender, call) for call in draft.calls]
     # Said outright, because nodes differ in the block that they simulate if they are not told.
     following = {"number": hex(draft.block_number + 1), "time": hex(draft.timestamp + 1)}
-    answer = await rpc.call(
-        "eth_simulateV1",
-        {"blockStateCalls": [{"blockOverrides": following, "calls": calls}], "validation": False},
-        hex(draft.block_number),
-    )
-    block = answer[0]
+    order = {
+        "blockStateCalls": [{"blockOverrides": following, "calls": calls}],
+        "validation": False,
+    }
+    (answer,) = await rpc.batch([RpcCall("eth_simulateV1", (order, hex(draft.block_number)))])
+    if isinstance(answer, RpcError) and _NO_ETHER in answer.message.lower():
+        raise _too_poor(draft, answer)
+    (block,) = rpc.expect(answer)
     for index, result in enumerate(block["calls"]):
         if int(result["status"], 16) != 1:
             raise _failure(draft, index, result)
@@ -63,4 +68,15 @@ def _failure(draft: Draft, index: int, result: dict[str, Any]) -> SimulationFail
         value=call.to,
         actual=data,
         next_action="look at the reason; a retry builds the batch anew from fresh quotes",
+    )
+
+
+def _too_poor(draft: Draft, answer: RpcError) -> SimulationFailed:
+    return SimulationFailed(
+        f"the sender cannot pay for the batch: {answer.message}",
+        field="sender",
+        value=draft.sender,
+        limit=f"{sum(call.value for call in draft.calls)} wei and gas",
+        actual=answer.message,
+        next_action="send ether to the account; a retry builds the batch anew",
     )

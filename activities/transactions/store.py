@@ -9,6 +9,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
+from domain.errors import NotAllowed
 from domain.identifiers import Address, ChainId, DealId
 from domain.transactions import (
     BatchKey,
@@ -64,6 +65,10 @@ ORDER BY i.nonce, (a.transaction_hash = i.mined_hash) DESC NULLS LAST, a.created
 _REACHED: Final = """
 SELECT sender, max(nonce) FROM transactions.intents
 WHERE deal_id = %s AND mined_hash IS NOT NULL GROUP BY sender
+"""
+_NOT_ABANDONED: Final = """
+SELECT intent_id, state FROM transactions.intents
+WHERE intent_id = ANY(%s) AND state <> 'ABANDONED' ORDER BY nonce LIMIT 1
 """
 _INCLUDE: Final = """
 UPDATE transactions.intents SET state = %s, mined_hash = %s, block_number = %s, block_hash = %s,
@@ -229,34 +234,51 @@ class TransactionStore:
         """Give up a batch that will never be signed.
 
         If its nonces are the account's last they are given back and None is returned; otherwise
-        `fill`, a batch of no-ops at the same nonces, takes its place and is returned.
+        `fill`, a batch of no-ops at the same nonces, takes its place and is returned. Raises
+        `NotAllowed` if any of it is signed.
         """
-        stored = await self.batch(fill.key)
-        if stored is not None:
-            return stored
-        first = batch.intents[0]
         ids = [intent.intent_id for intent in batch.intents]
         async with self._pool.connection() as connection, connection.transaction():
             given_up = await connection.execute(
                 _MOVE, (IntentState.ABANDONED, ids, [IntentState.PREPARED])
             )
-            if not given_up.rowcount:
-                return None
-            released = await connection.execute(
-                _RELEASE,
-                {
-                    "chain_id": first.chain_id,
-                    "address": first.sender,
-                    "first": first.nonce,
-                    "count": len(batch.intents),
-                },
-            )
-            if released.rowcount:
-                return None
-            await connection.execute(_INSERT_BATCH, _batch_row(fill))
-            async with connection.cursor() as rows:
-                await rows.executemany(_INSERT_INTENT, _intent_rows(fill))
-        return fill
+            if given_up.rowcount == len(ids):
+                return await _release_or_fill(connection, batch, fill)
+            cursor = await connection.execute(_NOT_ABANDONED, (ids,))
+            signed = await cursor.fetchone()
+            if signed is not None:
+                raise NotAllowed(
+                    "a batch of which a part is signed cannot be given up",
+                    field="intent",
+                    value=signed[0],
+                    limit=IntentState.PREPARED,
+                    actual=signed[1],
+                    next_action="deliver it, or wait until it is mined",
+                )
+        # It was given up before, or by another process just now.
+        return await self.batch(fill.key)
+
+
+async def _release_or_fill(
+    connection: Connection, batch: PreparedBatch, fill: PreparedBatch
+) -> PreparedBatch | None:
+    """Give the nonces back if they are the account's last, otherwise store what fills them."""
+    first = batch.intents[0]
+    released = await connection.execute(
+        _RELEASE,
+        {
+            "chain_id": first.chain_id,
+            "address": first.sender,
+            "first": first.nonce,
+            "count": len(batch.intents),
+        },
+    )
+    if released.rowcount:
+        return None
+    await connection.execute(_INSERT_BATCH, _batch_row(fill))
+    async with connection.cursor() as rows:
+        await rows.executemany(_INSERT_INTENT, _intent_rows(fill))
+    return fill
 
 
 @asynccontextmanager

@@ -27,6 +27,9 @@ _ARTIFACTS: Final = ARTIFACTS | {
     "uniswap_position_manager": lambda: packaged(
         UNISWAP_PERIPHERY, "NonfungiblePositionManager.sol/NonfungiblePositionManager"
     ),
+    "aave_pool_configurator": lambda: packaged(
+        AAVE, "protocol/pool/PoolConfigurator.sol/PoolConfigurator"
+    ),
     "usdt_usd_feed": ARTIFACTS["eth_usd_feed"],
     "aave_oracle": lambda: packaged(AAVE, "misc/AaveOracle.sol/AaveOracle"),
     "aave_data_provider": lambda: packaged(
@@ -105,6 +108,10 @@ class Node:
 
     def automine(self, *, on: bool) -> None:
         self.ask("evm_setAutomine", on)
+
+    def base_fee(self) -> int:
+        """The next block's base fee in wei."""
+        return int(self.ask("eth_feeHistory", "0x1", "latest", [])["baseFeePerGas"][-1], 16)
 
     def next_base_fee(self, wei: int) -> None:
         self.ask("anvil_setNextBlockBaseFeePerGas", hex(wei))

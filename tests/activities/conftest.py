@@ -37,11 +37,13 @@ def node(anvil: RunningAnvil) -> Iterator[Node]:
     """Lend the node, and put it back to where it was when the test ends."""
     node = Node(anvil.url)
     snapshot = node.ask("evm_snapshot")
+    base_fee = node.base_fee()
     yield node
     node.ask("anvil_dropAllTransactions")
     node.ask("evm_setIntervalMining", 0)
     node.ask("evm_setAutomine", True)  # noqa: FBT003 - JSON-RPC positional
     assert node.ask("evm_revert", snapshot)
+    node.next_base_fee(base_fee)  # the one thing that is not put back
 
 
 @pytest.fixture(scope="session")

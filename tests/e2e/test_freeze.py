@@ -35,9 +35,9 @@ async def test_a_frozen_deal_completes_when_redemption_reopens(desk: Desk) -> No
         assert node.token("usdtz", frozen.account) > 0
         assert "redemption is frozen" in frozen.doing
         assert "cancel the deal" in frozen.doing
-        assert desk.books.rows(
-            "SELECT status FROM deals.deals WHERE deal_id = %s", deal_id
-        ) == [("FROZEN",)]
+        assert desk.books.rows("SELECT status FROM deals.deals WHERE deal_id = %s", deal_id) == [
+            ("FROZEN",)
+        ]
     ended = await desk.end(deal_id)
     assert ended.status is DealStatus.COMPLETED
     assert total([ended]) == Treasury.of(node, desk) - before

@@ -1,7 +1,7 @@
 """Chain profiles from ``<config dir>/<chain id>.toml`` and the address manifest each names.
 
 Endpoints are a deployment's own affair: ``DEAL_CHAIN_<id>_ENDPOINTS`` (comma separated) replaces
-the ones in the file.
+the ones in the file. They may hold a provider's key, so no error repeats one.
 """
 
 import json
@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
@@ -18,6 +19,15 @@ from domain.deals import invalid_input_from
 from domain.errors import InvalidConfiguration
 from domain.identifiers import ChainId
 
+_ALWAYS_NEEDED = (
+    "aave_data_provider",
+    "aave_oracle",
+    "aave_pool",
+    "multicall3",
+    "uniswap_quoter",
+    "uniswap_router",
+)
+"""Contracts that are called by these names, whatever the module."""
 _CONTRACT_FIELDS = (
     "par_token",
     "discount_token",
@@ -52,14 +62,18 @@ def _load(file: Path, variables: Mapping[str, str]) -> ChainProfile:
     manifest_file = file.with_name(str(fields.pop("addresses", f"{file.stem}.addresses.json")))
     manifest = _read(manifest_file, json.loads)
     fields["contracts"] = manifest.get("contracts")
-    endpoints = variables.get(f"DEAL_CHAIN_{fields.get('chain_id')}_ENDPOINTS")
-    if endpoints:
+    variable = f"DEAL_CHAIN_{fields.get('chain_id')}_ENDPOINTS"
+    if endpoints := variables.get(variable):
         fields["endpoints"] = [endpoint.strip() for endpoint in endpoints.split(",")]
     try:
         profile = ChainProfile.model_validate(fields)
     except ValidationError as error:
         problem = invalid_input_from(error).problem
         raise _wrong(file, problem.field, problem.value, problem.limit) from None
+    _check_endpoints(profile, variable if endpoints else f"{file.name}: endpoints")
+    for name in _ALWAYS_NEEDED:
+        if name not in profile.contracts:
+            raise _wrong(manifest_file, f"contracts.{name}", None, "the address of that contract")
     _check_consistent(file, profile, manifest)
     return profile
 
@@ -71,6 +85,26 @@ def _read(file: Path, parse: Any) -> dict[str, Any]:  # noqa: ANN401 - a parser 
         raise _wrong(file, "file", error.strerror, "a readable file") from None
     except (ValueError, TypeError) as error:
         raise _wrong(file, "file", str(error), f"well-formed {file.suffix[1:].upper()}") from None
+
+
+def _check_endpoints(profile: ChainProfile, source: str) -> None:
+    for number, endpoint in enumerate(profile.endpoints, start=1):
+        if not _is_http(endpoint):
+            raise InvalidConfiguration(
+                f"endpoint {number} of chain {profile.chain_id} is no address of a node",
+                field=source,
+                value=f"endpoint {number}",
+                limit="http://host:port or https://host",
+                next_action=f"correct {source}, then run `deal config check`",
+            )
+
+
+def _is_http(endpoint: str) -> bool:
+    try:
+        parts = urlsplit(endpoint)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _check_consistent(file: Path, profile: ChainProfile, manifest: dict[str, Any]) -> None:

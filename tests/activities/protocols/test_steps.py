@@ -269,6 +269,8 @@ async def test_top_up_makes_up_what_is_missing_to_repay(desk: Desk) -> None:
     desk.node.send("usdt", "transfer", desk.account, 5_000 * DOLLAR)
     less = arguments((await draft_of(desk, Step.TOP_UP)).calls[0], erc20.TRANSFER)[1]
     assert 0 <= less - (amount - 5_000 * DOLLAR) < DOLLAR
+    desk.node.send("usdt", "transfer", desk.account, less + DOLLAR)
+    await refusal_of(desk, Step.TOP_UP, NotAllowed)
 
 
 async def test_unwind_redeems_while_redemption_is_open(desk: Desk) -> None:

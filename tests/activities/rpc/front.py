@@ -14,6 +14,10 @@ Lie = Callable[[Params, Any], Any]
 Answer = Callable[[Any], Awaitable[web.StreamResponse]]
 
 
+class Fault(dict[str, Any]):
+    """An error as a node words it."""
+
+
 @dataclass
 class Front:
     """What it does can be changed at any time; `requests` are the methods of each request."""
@@ -27,7 +31,7 @@ class Front:
     lose_reply_to: set[str] = field(default_factory=set)
     """The node does what a request with this method asks, but its reply never arrives."""
     lies: dict[str, Lie] = field(default_factory=dict)
-    """Given the parameters and the true result of a method, what is answered instead."""
+    """Given the parameters and the true result of a method (None: an error), the answer instead."""
     errors: dict[str, dict[str, Any] | str] = field(default_factory=dict)
     """The error that a method is answered with; the node does not hear of it."""
     answer: Answer | None = None
@@ -67,9 +71,11 @@ class Front:
         else:
             async with ClientSession() as session, session.post(self.upstream, json=call) as reply:
                 answer = await reply.json()
-        if method in self.lies and "result" in answer:
-            answer["result"] = self.lies[method](params, answer["result"])
-        return answer
+        if method not in self.lies:
+            return answer
+        told = self.lies[method](params, answer.get("result"))
+        kind = "error" if isinstance(told, Fault) else "result"
+        return {"jsonrpc": "2.0", "id": call["id"], kind: told}
 
     @staticmethod
     def _drop(request: web.Request) -> web.StreamResponse:

@@ -532,6 +532,17 @@ def test_collateral_worth_nothing_in_whole_prices_is_refused_not_divided_by() ->
     assert caught.value.problem.field == "max_ltv"
 
 
+def test_a_profit_of_exactly_nothing_is_refused_and_of_the_least_is_taken() -> None:
+    gained = size_deal(request(), module(), market(gas_price_wei=0)).expected_profit_usd8
+    price = gained * ETHER // (1_841_000 * 2_000_00000000)
+    with pytest.raises(SizingRefused) as caught:
+        size_deal(request(), module(), market(gas_price_wei=price))
+    assert caught.value.problem.field == "profit"
+    assert str(caught.value.problem.actual).startswith("0 e-8 USD")
+    cheaper = size_deal(request(), module(), market(gas_price_wei=price - 3))
+    assert cheaper.expected_profit_usd8 == 1
+
+
 def test_no_room_under_the_exposure_limit_is_refused_by_its_name() -> None:
     """So little collateral that Aave lends a few units, and a quarter of it buys none."""
     asked = request(working_liquidity="0.000000006")

@@ -1,0 +1,125 @@
+"""A Temporal server of its own, with the real workflow and scripted activities."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from temporalio.client import Client, WorkflowHandle
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Worker
+
+from domain.deals import Command, DealRequest
+from domain.identifiers import DealId
+from domain.views import DealView
+from starters.deals.client import DealClient
+from starters.local.temporal import ensure_temporal
+from tests.support.namespace import polling
+from tests.workflows.fakes import (
+    CHAIN,
+    FakeEngine,
+    FakeReads,
+    FakeRecords,
+    FakeSigner,
+    Script,
+    scripts,
+)
+from workers.deals import WORKFLOW_RUNNER
+from workflows.deal.messages import CommandMessage
+from workflows.deal.transaction import SIGNER_QUEUE, chain_queue
+from workflows.deal.workflow import TASK_QUEUE, DealWorkflow, workflow_id
+
+_WITHIN = 60.0
+_numbers = count(1)
+
+
+@dataclass(frozen=True)
+class Theatre:
+    """Where deals follow scripts."""
+
+    client: Client
+    deals: DealClient
+
+    async def start(self, script: Script, **changes: Any) -> DealView:
+        """Start a deal that follows the script."""
+        fields: dict[str, Any] = {
+            "deal_id": f"scripted-{next(_numbers)}",
+            "bank": "bank-one",
+            "module": "usdtz",
+            "chain_id": CHAIN,
+            "working_liquidity": "9",
+        }
+        request = DealRequest.parse(**fields | changes)
+        scripts[request.deal_id] = script
+        return await self.deals.start(request)
+
+    async def run(self, script: Script, **changes: Any) -> DealView:
+        """Run a deal that follows the script to its end."""
+        return await self.end((await self.start(script, **changes)).request.deal_id)
+
+    async def end(self, deal_id: DealId) -> DealView:
+        """The deal as its workflow ended."""
+        async with asyncio.timeout(_WITHIN):
+            return await self.handle(deal_id).result()
+
+    async def until(self, deal_id: DealId, holds: Callable[[DealView], object]) -> DealView:
+        """The first view that this holds of."""
+        async with asyncio.timeout(_WITHIN):
+            while not holds(view := await self.deals.view(deal_id)):
+                await asyncio.sleep(0.02)
+        return view
+
+    async def command(self, deal_id: DealId, command: Command) -> DealView:
+        """Give a command."""
+        message = CommandMessage(who="on-call", why="a test")
+        return await self.deals.command(deal_id, command, message, uuid4().hex)
+
+    def handle(self, deal_id: DealId) -> WorkflowHandle[DealWorkflow, DealView]:
+        """The deal's workflow."""
+        return self.client.get_workflow_handle_for(DealWorkflow.run, workflow_id(deal_id))
+
+
+@pytest.fixture(scope="session")
+async def theatre() -> AsyncIterator[Theatre]:
+    """The server, and workers with fakes on every queue."""
+    async with await WorkflowEnvironment.start_local(
+        data_converter=pydantic_data_converter,
+        dev_server_existing_path=str(await asyncio.to_thread(ensure_temporal)),
+        dev_server_log_level="error",
+    ) as environment:
+        client = environment.client
+        engine, signer, reads = FakeEngine(), FakeSigner(), FakeReads()
+        workers = [
+            Worker(
+                client,
+                task_queue=TASK_QUEUE,
+                workflows=[DealWorkflow],
+                activities=[FakeRecords().record_deal],
+                workflow_runner=WORKFLOW_RUNNER,
+            ),
+            Worker(
+                client,
+                task_queue=SIGNER_QUEUE,
+                activities=[signer.open_account, signer.sign_batch, signer.withhold_batch],
+            ),
+            Worker(
+                client,
+                task_queue=chain_queue(CHAIN),
+                activities=[
+                    engine.prepare_batch,
+                    engine.deliver_batch,
+                    engine.abandon_batch,
+                    engine.finalize_deal,
+                    reads.read_market,
+                    reads.read_position,
+                ],
+            ),
+        ]
+        async with polling(workers):
+            yield Theatre(client, DealClient(client))

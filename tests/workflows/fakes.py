@@ -1,0 +1,332 @@
+"""A chain and a signer that can be made to do what the real ones hardly ever do.
+
+Each deal has a `Script` of its own. What is not in it goes well, by the simplest arithmetic that
+leads from a funded account to an empty one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from activities.deals.interface import DealRecord, RecordActivities
+from activities.protocols.interface import (
+    MarketReading,
+    ProtocolActivities,
+    ReadMarket,
+    ReadPosition,
+)
+from activities.signing.interface import (
+    DealAccounts,
+    OpenAccount,
+    SignBatch,
+    SignedBatch,
+    SigningActivities,
+    WithheldBatch,
+)
+from activities.transactions.interface import (
+    DeliverBatch,
+    Delivery,
+    FinalizeDeal,
+    PrepareBatch,
+    TransactionActivities,
+)
+from activities.transactions.prepare import gap_filler
+from domain.deals import Step
+from domain.errors import DealError
+from domain.exits import debt_bound
+from domain.identifiers import Address, ChainId
+from domain.positions import Position
+from domain.sizing import Sizing
+from domain.transactions import (
+    Asset,
+    Fees,
+    Inclusion,
+    Intent,
+    PreparedBatch,
+    SignedTransaction,
+    StepOutcome,
+)
+from workers.runtime.failures import application_error
+
+CHAIN: Final = ChainId(999)
+"""A chain that no real worker serves."""
+
+ACCOUNT: Final = Address("0x70997970C51812dc3A010C7d01b50e0d17dc79C8")
+TREASURY: Final = Address("0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC")
+FEES: Final = Fees(max_fee_per_gas=2_000, max_priority_fee_per_gas=1_000)
+GAS: Final = 21_000
+GAS_PRICE: Final = 1_500
+
+_READING: Final = MarketReading.model_validate_json(
+    Path(__file__).with_name("market.json").read_bytes()
+)
+_EMPTY: Final = Position(
+    account=ACCOUNT,
+    block_number=1,
+    wei=0,
+    weth=0,
+    par=0,
+    discount=0,
+    collateral=0,
+    debt=0,
+    collateral_usd8=0,
+    debt_usd8=0,
+    ether_price_usd8=3_000 * 10**8,
+    par_price_usd8=10**8,
+    par_decimals=6,
+)
+_FROM_TREASURY: Final = frozenset({Step.FUND, Step.TOP_UP})
+
+Errors = dict[str, list[DealError]]
+
+
+@dataclass
+class Script:
+    """What goes otherwise than well, by activity, and by batch key without the deal id.
+
+    Errors of `refused` are raised one after the other, then the activity goes on as usual.
+    """
+
+    refused: dict[tuple[str, str], list[DealError]] = field(default_factory=dict)
+    outcomes: dict[str, DealError] = field(default_factory=dict)
+    """Problems of the batches that are executed, and undone by their revert."""
+    dearer: dict[str, Fees] = field(default_factory=dict)
+    """Fees without which a batch is not included the first time."""
+    gaps: set[str] = field(default_factory=set)
+    """Batches whose nonces cannot be given back."""
+    signed_after_all: set[str] = field(default_factory=set)
+    final: bool = True
+    frozen_reads: int = 0
+    """For how many looks at the market after the first redemption stays frozen."""
+    on_record: Callable[[DealRecord], Any] | None = None
+
+    position: Position = _EMPTY
+    calls: list[str] = field(default_factory=list)
+    """What was called, in order: the activity and the batch key without the deal id."""
+    records: list[DealRecord] = field(default_factory=list)
+    delivered: list[DeliverBatch] = field(default_factory=list)
+    reads: int = 0
+    block: int = 1
+
+    def note(self, what: str, key: str = "") -> None:
+        """Remember a call, and fail if the script says so."""
+        self.calls.append(f"{what} {key}".strip())
+        waiting = self.refused.get((what, key), [])
+        if waiting:
+            raise application_error(waiting.pop(0))
+
+    def of(self, what: str) -> list[str]:
+        """The batch keys that an activity was called with."""
+        return [call.split(" ", 1)[1] for call in self.calls if call.startswith(f"{what} ")]
+
+
+scripts: defaultdict[str, Script] = defaultdict(Script)
+
+
+def short(batch: PreparedBatch) -> str:
+    """The batch's key without the deal id."""
+    return str(batch.key).split("/", 1)[1]
+
+
+def script_of(batch: PreparedBatch) -> Script:
+    """The script of the batch's deal."""
+    return scripts[batch.key.deal_id]
+
+
+class FakeReads(ProtocolActivities):
+    """One market for all, and each script's position."""
+
+    @activity.defn
+    async def read_market(self, order: ReadMarket) -> MarketReading:
+        script = scripts[order.request.deal_id]
+        script.note("read_market")
+        script.reads += 1
+        frozen = 1 < script.reads <= script.frozen_reads + 1
+        redemption = _READING.market.redemption.model_copy(update={"frozen": frozen})
+        market = _READING.market.model_copy(update={"chain_id": CHAIN, "redemption": redemption})
+        return _READING.model_copy(update={"market": market})
+
+    @activity.defn
+    async def read_position(self, order: ReadPosition) -> Position:  # noqa: ARG002 - by deal
+        script = scripts[activity.info().workflow_id.removeprefix("deal-")]
+        script.note("read_position")
+        return script.position
+
+
+class FakeEngine(TransactionActivities):
+    """Numbers from 0, one block a batch."""
+
+    @activity.defn
+    async def prepare_batch(self, order: PrepareBatch) -> PreparedBatch:
+        script, key = scripts[order.key.deal_id], str(order.key).split("/", 1)[1]
+        script.note("prepare", key)
+        sender = TREASURY if order.key.step in _FROM_TREASURY else ACCOUNT
+        return PreparedBatch(
+            key=order.key,
+            account=ACCOUNT,
+            intents=(
+                Intent(
+                    intent_id=f"{order.key}/0",
+                    chain_id=CHAIN,
+                    sender=sender,
+                    nonce=len(script.of("prepare")) - 1,
+                    to=TREASURY if sender == ACCOUNT else ACCOUNT,
+                    value=0,
+                    data="0x",
+                    gas_limit=GAS,
+                    fees=FEES,
+                    purpose=f"Do the {order.key.step}",
+                ),
+            ),
+            bounds=(),
+            simulated_block=script.block,
+            simulated_changes={Asset.PAR: order.sizing.borrow},
+        )
+
+    @activity.defn
+    async def deliver_batch(self, order: DeliverBatch) -> Delivery:
+        batch, script = order.batch, script_of(order.batch)
+        key = short(batch)
+        script.note("deliver", key)
+        script.delivered.append(order)
+        fees = script.dearer.get(key)
+        if fees is not None and order.replaceable and batch.intents[0].fees != fees:
+            return Delivery(replacements={batch.intents[0].intent_id: fees})
+        script.block += 1
+        problem = script.outcomes.get(key)
+        home: dict[Asset, int] = {}
+        if problem is None and not batch.key.fills_gap:
+            before, borrowed = script.position, batch.simulated_changes[Asset.PAR]
+            script.position = after_step(batch.key.step, before, borrowed)
+            home = home_changes(batch.key.step, before, script.position)
+        if batch.intents[0].sender == TREASURY:
+            home[Asset.ETHER] = home.get(Asset.ETHER, 0) - GAS * GAS_PRICE
+        inclusion = Inclusion(
+            intent_id=batch.intents[0].intent_id,
+            purpose=batch.intents[0].purpose,
+            transaction_hash=order.signed[0].transaction_hash,
+            block_number=script.block,
+            block_hash=f"0x{script.block:064x}",
+            succeeded=problem is None,
+            gas_used=GAS,
+            effective_gas_price=GAS_PRICE,
+            value=0,
+        )
+        outcome = StepOutcome(
+            key=batch.key,
+            inclusions=(inclusion,),
+            changes={},
+            treasury_changes=home,
+            position=script.position.model_copy(update={"block_number": script.block}),
+            problem=problem and problem.problem,
+        )
+        return Delivery(outcome=outcome, final=script.final)
+
+    @activity.defn
+    async def abandon_batch(self, batch: PreparedBatch) -> PreparedBatch | None:
+        script = script_of(batch)
+        script.note("abandon", short(batch))
+        return gap_filler(batch) if short(batch) in script.gaps else None
+
+    @activity.defn
+    async def finalize_deal(self, order: FinalizeDeal) -> int:
+        script = scripts[order.deal_id]
+        script.note("finalize")
+        return len(script.delivered)
+
+
+class FakeSigner(SigningActivities):
+    """Signs by naming the intent and its fees."""
+
+    @activity.defn
+    async def open_account(self, order: OpenAccount) -> DealAccounts:
+        scripts[order.deal_id].note("open_account")
+        return DealAccounts(account=ACCOUNT, treasury=TREASURY)
+
+    @activity.defn
+    async def sign_batch(self, order: SignBatch) -> SignedBatch:
+        if order.digest != order.batch.digest():
+            raise ApplicationError("not the batch that was prepared", non_retryable=True)
+        script_of(order.batch).note("sign", short(order.batch))
+        return SignedBatch(transactions=tuple(_signed(intent) for intent in order.batch.intents))
+
+    @activity.defn
+    async def withhold_batch(self, batch: PreparedBatch) -> WithheldBatch:
+        script = script_of(batch)
+        script.note("withhold", short(batch))
+        signed = short(batch) in script.signed_after_all
+        return WithheldBatch(signed=tuple(i.intent_id for i in batch.intents) if signed else ())
+
+
+class FakeRecords(RecordActivities):
+    """Keeps what was recorded."""
+
+    @activity.defn
+    async def record_deal(self, record: DealRecord) -> None:
+        script = scripts[record.view.request.deal_id]
+        script.records.append(record)
+        if script.on_record is not None:
+            waited = script.on_record(record)
+            if asyncio.iscoroutine(waited):
+                await waited
+
+
+def after_step(step: Step, before: Position, borrowed: int) -> Position:
+    """The account after a step that went well; gas is free."""
+    gained = borrowed // 100
+    changes: dict[Step, dict[str, int]] = {
+        Step.FUND: {"wei": 10 * 10**18},
+        Step.WRAP: {"wei": before.wei - 9 * 10**18, "weth": 9 * 10**18},
+        Step.COLLATERALIZE: {
+            "weth": 0,
+            "collateral": before.weth,
+            "collateral_usd8": 27_000 * 10**8,
+        },
+        Step.BORROW: {"debt": borrowed, "debt_usd8": borrowed * 100, "par": borrowed},
+        Step.SWAP: {"par": before.par - borrowed, "discount": borrowed + gained},
+        Step.REDEEM: {"par": before.par + before.discount, "discount": 0},
+        Step.UNWIND: {"par": before.par + before.discount, "discount": 0},
+        Step.TOP_UP: {"par": debt_bound(before.debt)},
+        Step.SETTLE: {
+            "wei": before.wei + before.collateral + before.weth,
+            "weth": 0,
+            "collateral": 0,
+            "collateral_usd8": 0,
+            "par": before.par - before.debt,
+            "debt": 0,
+            "debt_usd8": 0,
+        },
+        Step.SWEEP: {"wei": 0, "par": 0},
+    }
+    return before.model_copy(update=changes[step])
+
+
+def home_changes(step: Step, before: Position, after: Position) -> dict[Asset, int]:
+    """What the step changed for the treasury, gas not counted."""
+    if step in {Step.FUND, Step.SWEEP}:
+        changes = {Asset.ETHER: before.wei - after.wei, Asset.PAR: before.par - after.par}
+    elif step is Step.TOP_UP:
+        changes = {Asset.PAR: before.par - after.par}
+    else:
+        changes = {}
+    return {asset: change for asset, change in changes.items() if change}
+
+
+def _signed(intent: Intent) -> SignedTransaction:
+    text = f"{intent.intent_id}@{intent.fees.max_fee_per_gas}"
+    return SignedTransaction(
+        intent_id=intent.intent_id, transaction_hash=text, raw=f"0x{text}", fees=intent.fees
+    )
+
+
+def expected_profit(sizing: Sizing) -> int:
+    """Par tokens that a deal of one cycle brings home."""
+    return sizing.borrow // 100
