@@ -116,6 +116,10 @@ class Node:
     def next_base_fee(self, wei: int) -> None:
         self.ask("anvil_setNextBlockBaseFeePerGas", hex(wei))
 
+    def block(self, which: str = "latest") -> dict[str, Any]:
+        found: dict[str, Any] = self.ask("eth_getBlockByNumber", which, False)  # noqa: FBT003 - JSON-RPC positional
+        return found
+
     def head(self) -> int:
         return int(self.ask("eth_blockNumber"), 16)
 

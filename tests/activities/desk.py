@@ -30,7 +30,7 @@ from domain.identifiers import Address, BankId, ChainId, DealId, ModuleId
 from domain.positions import Position
 from domain.sizing import Sizing
 from domain.transactions import BatchKey, PreparedBatch, SignedTransaction, StepOutcome
-from tests.activities.chain import CHAIN, DOLLAR, ETHER, GWEI, OWNER, Node
+from tests.activities.chain import CHAIN, DOLLAR, ETHER, GWEI, Node
 from workers.runtime.profiles import load_profiles
 from workers.runtime.settings import DEFAULT_CONFIG_DIR
 
@@ -84,8 +84,8 @@ class Desk:
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, node: Node, pool: Pool, **changes: Any) -> AsyncIterator[Self]:
-        """Open a deal of its own; `changes` are of its request, its sizing or the profile."""
+    async def opened(cls, node: Node, pool: Pool) -> AsyncIterator[Self]:
+        """Open a deal of its own, whose treasury has ether and dollars."""
         treasury = await keys().address(TREASURY)
         node.give_ether(treasury, 1_000 * ETHER)
         if node.balance("usdt", treasury) == 0:
@@ -150,9 +150,7 @@ class Desk:
 
     def order(self, step: Step, *, number: int = 1, attempt: int = 1) -> PrepareBatch:
         key = BatchKey(deal_id=self.request.deal_id, step=step, round=number, attempt=attempt)
-        return PrepareBatch(
-            key=key, request=self.request, sizing=self.sizing, account=self.account
-        )
+        return PrepareBatch(key=key, request=self.request, sizing=self.sizing, account=self.account)
 
     async def prepare(self, step: Step, **options: int) -> PreparedBatch:
         batch: PreparedBatch = await self.temporal.run(
@@ -229,6 +227,3 @@ def _sizing() -> Sizing:
         expected_interest=1,
         expected_profit_usd8=1,
     )
-
-
-__all__ = ["OWNER"]

@@ -89,19 +89,8 @@ class Desk:
         return list(await asyncio.gather(*(self.end(deal_id) for deal_id in deal_ids)))
 
     async def until(self, deal_id: DealId, holds: Callable[[DealView], object]) -> DealView:
-        """The first view that this holds of; that nobody answers yet is waited through."""
-        deadline, view = time.monotonic() + WITHIN, None
-        while time.monotonic() < deadline:
-            try:
-                view = await self.deals.view(deal_id)
-            except (Unavailable, NotFound):
-                view = None
-            if view is not None and holds(view):
-                return view
-            await asyncio.sleep(_LOOK_SECONDS)
-        said = view and f"{view.status}: {view.doing}"
-        msg = f"{deal_id} did not come there within {WITHIN:.0f} s; it is {said}"
-        raise AssertionError(msg)
+        """The first view that this holds of."""
+        return await first_view(self.deals, deal_id, holds)
 
     async def status(self, deal_id: DealId, status: DealStatus) -> DealView:
         """The first view with this status."""
@@ -141,6 +130,24 @@ class Desk:
     def handle(self, deal_id: DealId) -> WorkflowHandle[DealWorkflow, DealView]:
         """The deal's workflow."""
         return self.client.get_workflow_handle_for(DealWorkflow.run, workflow_id(deal_id))
+
+
+async def first_view(
+    deals: DealClient, deal_id: DealId, holds: Callable[[DealView], object]
+) -> DealView:
+    """The first view that this holds of; that nobody answers yet is waited through."""
+    deadline, view = time.monotonic() + WITHIN, None
+    while time.monotonic() < deadline:
+        try:
+            view = await deals.view(deal_id)
+        except (Unavailable, NotFound):
+            view = None
+        if view is not None and holds(view):
+            return view
+        await asyncio.sleep(_LOOK_SECONDS)
+    said = view and f"{view.status}: {view.doing}"
+    msg = f"{deal_id} did not come there within {WITHIN:.0f} s; it is {said}"
+    raise AssertionError(msg)
 
 
 async def eventually(holds: Callable[[], object], what: str) -> None:

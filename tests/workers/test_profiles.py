@@ -19,7 +19,6 @@ from workers.runtime.settings import DEFAULT_CONFIG_DIR
 CHAIN = ChainId(138)
 ENDPOINTS = "DEAL_CHAIN_138_ENDPOINTS"
 TOML, MANIFEST = "138.toml", "138.addresses.json"
-Text = Callable[[str], str]
 
 
 @pytest.fixture
@@ -142,8 +141,7 @@ class TestBadFiles:
         ("old", "new", "field"),
         [
             ("chain_id = 138", "", "chain_id"),
-            ("chain_id = 138", 'chain_id = "138"', "chain_id"),
-            ("chain_id = 138", "chain_id = 139", "addresses.chain_id"),
+            ("chain_id = 138", 'chain_id = "one"', "chain_id"),
             ('name = "DeFi Oracle Meta Mainnet"', "name = 7", "name"),
             ('endpoints = ["http://127.0.0.1:8545"]', "endpoints = []", "endpoints"),
             ("block_time_seconds = 1", "block_time_seconds = 0", "block_time_seconds"),
@@ -166,16 +164,14 @@ class TestBadFiles:
         self, folder: Path, old: str, new: str, field: str
     ) -> None:
         edit(folder, TOML, old=old, new=new)
-        if field == "addresses.chain_id":
-            (folder / TOML).rename(folder / "139.toml")
-            assert problem_of(folder).field == "139.toml: addresses.chain_id"
-            return
         assert problem_of(folder).field == f"{TOML}: {field}"
 
     @pytest.mark.parametrize(
         "field",
-        ["par_token", "discount_token", "collateral", "collateral_receipt", "debt_token"]
-        + ["pool", "redemption"],
+        [
+            *("par_token", "discount_token", "collateral", "collateral_receipt", "debt_token"),
+            *("pool", "redemption"),
+        ],
     )
     def test_a_modules_contract_that_the_manifest_lacks_is_named(
         self, folder: Path, field: str
@@ -187,8 +183,10 @@ class TestBadFiles:
 
     @pytest.mark.parametrize(
         "name",
-        ["aave_pool", "aave_oracle", "aave_data_provider", "multicall3"]
-        + ["uniswap_router", "uniswap_quoter"],
+        [
+            *("aave_pool", "aave_oracle", "aave_data_provider", "multicall3"),
+            *("uniswap_router", "uniswap_quoter"),
+        ],
     )
     def test_a_contract_that_every_module_needs_is_named(self, folder: Path, name: str) -> None:
         manifest(folder, lambda content: content["contracts"].pop(name))
@@ -241,7 +239,10 @@ class TestBadManifests:
     @pytest.mark.parametrize(
         ("address", "limit"),
         [
-            ("0x5fbdb2315678afecb367f032d93f642f64180aa3", "0x5FbDB2315678afecb367f032d93F642f6418"),
+            (
+                "0x5fbdb2315678afecb367f032d93f642f64180aa3",
+                "0x5FbDB2315678afecb367f032d93F642f6418",
+            ),
             ("0x" + "0" * 40, "not zero"),
             ("0x5FbDB2315678afecb367f032d93F642f64180a", "20 bytes in EIP-55 form"),
             ("weth.eth", "20 bytes in EIP-55 form"),

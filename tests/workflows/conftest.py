@@ -19,7 +19,8 @@ from domain.deals import Command, DealRequest
 from domain.identifiers import DealId
 from domain.views import DealView
 from starters.deals.client import DealClient
-from starters.local.temporal import ensure_temporal
+from starters.local import temporal
+from tests.support.desk import WITHIN, first_view
 from tests.support.namespace import polling
 from tests.workflows.fakes import (
     CHAIN,
@@ -35,7 +36,6 @@ from workflows.deal.messages import CommandMessage
 from workflows.deal.transaction import SIGNER_QUEUE, chain_queue
 from workflows.deal.workflow import TASK_QUEUE, DealWorkflow, workflow_id
 
-_WITHIN = 60.0
 _numbers = count(1)
 
 
@@ -48,6 +48,10 @@ class Theatre:
 
     async def start(self, script: Script, **changes: Any) -> DealView:
         """Start a deal that follows the script."""
+        return await self.deals.start(self.request(script, **changes))
+
+    def request(self, script: Script, **changes: Any) -> DealRequest:
+        """A request for a deal that will follow the script."""
         fields: dict[str, Any] = {
             "deal_id": f"scripted-{next(_numbers)}",
             "bank": "bank-one",
@@ -57,7 +61,7 @@ class Theatre:
         }
         request = DealRequest.parse(**fields | changes)
         scripts[request.deal_id] = script
-        return await self.deals.start(request)
+        return request
 
     async def run(self, script: Script, **changes: Any) -> DealView:
         """Run a deal that follows the script to its end."""
@@ -65,15 +69,12 @@ class Theatre:
 
     async def end(self, deal_id: DealId) -> DealView:
         """The deal as its workflow ended."""
-        async with asyncio.timeout(_WITHIN):
+        async with asyncio.timeout(WITHIN):
             return await self.handle(deal_id).result()
 
     async def until(self, deal_id: DealId, holds: Callable[[DealView], object]) -> DealView:
         """The first view that this holds of."""
-        async with asyncio.timeout(_WITHIN):
-            while not holds(view := await self.deals.view(deal_id)):
-                await asyncio.sleep(0.02)
-        return view
+        return await first_view(self.deals, deal_id, holds)
 
     async def command(self, deal_id: DealId, command: Command) -> DealView:
         """Give a command."""
@@ -90,8 +91,12 @@ async def theatre() -> AsyncIterator[Theatre]:
     """The server, and workers with fakes on every queue."""
     async with await WorkflowEnvironment.start_local(
         data_converter=pydantic_data_converter,
-        dev_server_existing_path=str(await asyncio.to_thread(ensure_temporal)),
+        dev_server_existing_path=str(await asyncio.to_thread(temporal.ensure_temporal)),
         dev_server_log_level="error",
+        dev_server_extra_args=[
+            f"--dynamic-config-value={key}={value}"
+            for key, value in temporal.DYNAMIC_CONFIG.items()
+        ],
     ) as environment:
         client = environment.client
         engine, signer, reads = FakeEngine(), FakeSigner(), FakeReads()

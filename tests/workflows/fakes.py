@@ -85,8 +85,6 @@ _EMPTY: Final = Position(
 )
 _FROM_TREASURY: Final = frozenset({Step.FUND, Step.TOP_UP})
 
-Errors = dict[str, list[DealError]]
-
 
 @dataclass
 class Script:
@@ -107,6 +105,7 @@ class Script:
     frozen_reads: int = 0
     """For how many looks at the market after the first redemption stays frozen."""
     on_record: Callable[[DealRecord], Any] | None = None
+    admitted_when: asyncio.Event | None = None
 
     position: Position = _EMPTY
     calls: list[str] = field(default_factory=list)
@@ -248,7 +247,10 @@ class FakeSigner(SigningActivities):
 
     @activity.defn
     async def open_account(self, order: OpenAccount) -> DealAccounts:
-        scripts[order.deal_id].note("open_account")
+        script = scripts[order.deal_id]
+        script.note("open_account")
+        if script.admitted_when is not None:
+            await script.admitted_when.wait()
         return DealAccounts(account=ACCOUNT, treasury=TREASURY)
 
     @activity.defn

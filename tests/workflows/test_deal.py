@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from temporalio.api.enums.v1 import EventType
@@ -22,6 +23,7 @@ from domain.transactions import Fees
 from domain.views import DealView
 from tests.workflows.conftest import Theatre
 from tests.workflows.fakes import FEES, GAS, GAS_PRICE, Script, expected_profit
+from workflows.deal.workflow import TASK_QUEUE, DealWorkflow, workflow_id
 
 HIGHER = Fees(max_fee_per_gas=3_000, max_priority_fee_per_gas=2_000)
 
@@ -263,30 +265,33 @@ async def test_every_step_is_recorded_once_in_order(theatre: Theatre) -> None:
 
 
 async def test_paused_again_while_it_resumes_a_deal_stays_paused(theatre: Theatre) -> None:
-    resumed, go_on = asyncio.Event(), asyncio.Event()
+    admitted, resuming, recorded = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
-    async def hold(record: DealRecord) -> None:
-        if record.view.doing == "resumed" and not resumed.is_set():
-            resumed.set()
-            await go_on.wait()
-        elif record.view.status is DealStatus.REQUESTED:
-            asyncio.get_running_loop().call_soon(pausing.set)
+    async def slow_when_resumed(record: DealRecord) -> None:
+        if record.view.doing == "resumed" and not recorded.is_set():
+            resuming.set()
+            await recorded.wait()
 
-    pausing = asyncio.Event()
-    script = Script(on_record=hold)
-    starting = asyncio.create_task(theatre.start(script, deal_id="paused-twice"))
-    await pausing.wait()
-    deal_id = "paused-twice"
-    await theatre.command(deal_id, Command.PAUSE)
-    await starting
-    await theatre.until(deal_id, lambda view: view.status is DealStatus.PAUSED)
+    script = Script(admitted_when=admitted, on_record=slow_when_resumed)
+    request = theatre.request(script)
+    await theatre.client.start_workflow(
+        DealWorkflow.run,
+        request,
+        id=workflow_id(request.deal_id),
+        task_queue=TASK_QUEUE,
+        task_timeout=timedelta(seconds=1),  # how long a slow record keeps messages waiting
+    )
+    await theatre.command(request.deal_id, Command.PAUSE)
+    admitted.set()
+    await theatre.until(request.deal_id, lambda view: view.status is DealStatus.PAUSED)
+
+    await theatre.command(request.deal_id, Command.RESUME)
+    await resuming.wait()
+    again = await theatre.command(request.deal_id, Command.PAUSE)
+    assert again.status is DealStatus.EXECUTING
+    recorded.set()
+    await theatre.until(request.deal_id, lambda view: view.status is DealStatus.PAUSED)
     assert script.of("prepare") == []
-    await theatre.command(deal_id, Command.RESUME)
-    await resumed.wait()
-    again = asyncio.create_task(theatre.command(deal_id, Command.PAUSE))
-    await asyncio.sleep(0)
-    go_on.set()
-    await again
-    await theatre.until(deal_id, lambda view: view.status is DealStatus.PAUSED)
-    await theatre.command(deal_id, Command.RESUME)
-    assert (await theatre.end(deal_id)).status is DealStatus.COMPLETED
+
+    await theatre.command(request.deal_id, Command.RESUME)
+    assert (await theatre.end(request.deal_id)).status is DealStatus.COMPLETED

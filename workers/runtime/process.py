@@ -2,13 +2,12 @@
 
 import asyncio
 import contextlib
-import gc
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 import structlog
@@ -20,9 +19,6 @@ from domain.errors import DealError
 from workers.runtime.connect import connect
 from workers.runtime.settings import WorkerSettings
 from workers.runtime.telemetry import serve_metrics, set_up_logging, tracing_interceptors
-
-_OBJECTS_BETWEEN_COLLECTIONS: Final = 20_000
-"""Python's default is 700."""
 
 _log = structlog.get_logger(__name__)
 S = TypeVar("S", bound=WorkerSettings)
@@ -50,22 +46,11 @@ async def _serve(name: str, settings: S, build: Build[S]) -> None:
         workers = await build(settings, client, stack)
         for worker in workers:
             await stack.enter_async_context(worker)
-        _spare_collector()
         with _ready(settings.ready_file):
             _log.info("ready", worker=name, task_queues=[w.task_queue for w in workers])
             await stopping.wait()
         _log.info("draining", worker=name)
     _log.info("stopped", worker=name)
-
-
-def _spare_collector() -> None:
-    """Let the garbage collector pass over what was loaded so far, and come less often.
-
-    Nothing of it is ever garbage, and going through it cost a tenth of a worker's processor time.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
 
 
 @contextlib.contextmanager

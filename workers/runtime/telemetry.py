@@ -48,7 +48,7 @@ def serve_metrics(address: str | None) -> None:
     host, _, port = address.rpartition(":")
     try:
         start_http_server(int(port), addr=host)
-    except (OSError, ValueError) as error:
+    except (OSError, OverflowError, ValueError) as error:
         raise InvalidConfiguration(
             "metrics cannot be served there",
             field="DEAL_METRICS_ADDRESS",

@@ -156,6 +156,13 @@ async def test_the_market_reads_the_pool_in_the_direction_that_buys_the_discount
     assert market.pool.quote(7_000 * DOLLAR) > 7_000 * DOLLAR
 
 
+async def test_a_pool_that_has_run_dry_takes_nothing(node: Node, reader: ChainReader) -> None:
+    swap(node, BUY, 1_000_000_000 * DOLLAR, sqrt_price_at(3_000))
+    market = await reader.market(MODULE, reader.profile.contract("weth"))
+    assert market.pool.segments == ()
+    assert market.pool.depth() == 0
+
+
 async def test_no_more_is_taken_than_the_segments_hold(node: Node, reader: ChainReader) -> None:
     pool = await pool_of(node, reader, BUY)
     used, out, after = pool.swap(pool.depth() * 2)

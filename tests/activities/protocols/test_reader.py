@@ -55,7 +55,7 @@ async def test_a_position_is_what_the_contracts_say_one_by_one(desk: Desk) -> No
         "par_decimals": node.read("usdt", "decimals"),
     }
     # Every field has been somewhere, or a mix-up of two would not have shown.
-    assert position.wei and position.collateral and position.debt and position.discount
+    assert all((position.wei, position.collateral, position.debt, position.discount))
 
 
 async def test_each_balance_of_a_position_is_of_its_own_token(
@@ -82,7 +82,6 @@ async def test_a_market_is_what_the_contracts_say_one_by_one(
     weth, usdt = node.manifest["weth"], node.manifest["usdt"]
     configuration = node.read("aave_data_provider", "getReserveConfigurationData", weth)
     reserve = node.read("aave_data_provider", "getReserveData", usdt)
-    block = node.ask("eth_getBlockByNumber", "latest", False)  # noqa: FBT003 - JSON-RPC positional
     assert market.lending == LendingTerms(
         ltv_bps=configuration[1],
         liquidation_threshold_bps=configuration[2],
@@ -93,11 +92,11 @@ async def test_a_market_is_what_the_contracts_say_one_by_one(
         fee_bps=7, frozen=False, remaining_today=123 * DOLLAR
     )
     assert (market.chain_id, market.block_number) == (CHAIN, node.head())
-    assert market.timestamp >= int(block["timestamp"], 16)
+    assert market.timestamp >= int(node.block()["timestamp"], 16)
     assert (market.collateral_price_usd8, market.par_price_usd8) == (2_987 * 10**8, 10**8)
     assert (market.par_decimals, market.treasury_wei) == (6, node.ether(STRANGER))
     node.mine()
-    base_fee = int(node.ask("eth_getBlockByNumber", "latest", False)["baseFeePerGas"], 16)  # noqa: FBT003 - as above
+    base_fee = int(node.block()["baseFeePerGas"], 16)
     assert market.gas_price_wei == base_fee + GWEI
     assert market.gas_fee_cap_wei == 2 * base_fee + GWEI
 
@@ -139,9 +138,7 @@ async def test_a_look_is_of_one_request_and_reads_what_is_asked_besides(
         reads = reader.redemption_reads(reader.profile.module(MODULE))
         look = await reader.look(MODULE, STRANGER, Address(OWNER), reads)
         await reader.rpc.close()
-    assert front.requests[before:] == [
-        ["eth_call", "eth_feeHistory", "eth_getTransactionCount"]
-    ]
+    assert front.requests[before:] == [["eth_call", "eth_feeHistory", "eth_getTransactionCount"]]
     assert look.position == await reader_position(node, STRANGER)
     assert look.values == [(5,), (False,), (100_000_000 * DOLLAR,)]
     assert look.mined_nonce == node.nonce(OWNER)

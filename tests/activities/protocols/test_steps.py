@@ -79,8 +79,7 @@ async def test_a_draft_says_what_it_was_built_from(desk: Desk) -> None:
     assert draft.mined_nonce == 0
     assert draft.balance_wei == WRAPPED + RESERVE
     assert draft.block_number == desk.node.head()
-    block = desk.node.ask("eth_getBlockByNumber", "latest", False)  # noqa: FBT003 - JSON-RPC positional
-    assert 0 <= draft.timestamp - int(block["timestamp"], 16) <= 60
+    assert 0 <= draft.timestamp - int(desk.node.block()["timestamp"], 16) <= 60
     assert draft.fees == draft.level.maximum
 
 
@@ -168,9 +167,9 @@ async def test_swap_sells_the_size_for_the_quote_less_the_slippage(desk: Desk) -
     assert (swap.to, give, get, fee) == (router, *pair, 100)
     assert (recipient, amount, limit) == (desk.account.lower(), BORROWED, 0)
     assert deadline == draft.timestamp + SWAP_DEADLINE_SECONDS
-    order = (*pair, BORROWED, 100, 0)
-    checked = tuple(desk.node.web3.to_checksum_address(address) for address in pair)
-    quote = desk.node.read("uniswap_quoter", "quoteExactInputSingle", (*checked, *order[2:]))[0]
+    tokens = (desk.profile.contract("usdt"), desk.profile.contract("usdtz"))
+    asked = (*tokens, BORROWED, 100, 0)
+    quote = desk.node.read("uniswap_quoter", "quoteExactInputSingle", asked)[0]
     assert minimum == quote * 9_950 // 10_000  # the request's slippage is 0.005
     assert Bound(asset=Asset.DISCOUNT, minimum=minimum, maximum=UINT256_MAX) in draft.bounds
     assert exactly(Asset.PAR, -BORROWED) in draft.bounds

@@ -55,8 +55,10 @@ def test_the_pools_own_price_is_between_those_of_its_tick_and_the_next(node: Nod
 
 @pytest.mark.parametrize(
     ("tick", "spacing", "word"),
-    [(0, 1, 0), (255, 1, 0), (256, 1, 1), (-1, 1, -1), (-256, 1, -1), (-257, 1, -2)]
-    + [(59, 60, 0), (-1, 60, -1), (-60, 60, -1), (-61, 60, -1), (-15_361, 60, -2)],
+    [
+        *((0, 1, 0), (255, 1, 0), (256, 1, 1), (-1, 1, -1), (-256, 1, -1), (-257, 1, -2)),
+        *((59, 60, 0), (-1, 60, -1), (-60, 60, -1), (-61, 60, -1), (-15_361, 60, -2)),
+    ],
 )
 def test_a_tick_is_in_the_word_that_the_pool_looks_in(tick: int, spacing: int, word: int) -> None:
     assert reading(tick, spacing).word == word

@@ -100,12 +100,12 @@ async def front_of(upstream: str | None = None, **behaviour: Any) -> AsyncIterat
         await runner.cleanup()
 
 
-def always(status: int = 200, body: object = None, text: str | None = None) -> Answer:
-    """An answer that is the same whatever was asked."""
+def always(status: int = 200, body: object = None, raw: bytes | None = None) -> Answer:
+    """An answer that is the same whatever was asked: a body as JSON, or raw bytes."""
 
     async def answer(_: Any) -> web.StreamResponse:
-        if text is not None:
-            return web.Response(status=status, text=text)
+        if raw is not None:
+            return web.Response(status=status, body=raw)
         return web.json_response(body, status=status)
 
     return answer

@@ -128,9 +128,9 @@ async def test_call_says_what_the_node_objected_to(stack: AsyncExitStack) -> Non
 
 NONSENSE = {
     "an HTTP error": always(status=500, body={"jsonrpc": "2.0", "id": 1, "result": "0x1"}),
-    "a page instead of JSON": always(text="<html>bad gateway</html>"),
-    "nothing at all": always(text=""),
-    "bytes that are no text": always(text="\udcff".encode("utf-8", "surrogateescape").decode("latin1")),
+    "a page instead of JSON": always(raw=b"<html>bad gateway</html>"),
+    "nothing at all": always(raw=b""),
+    "bytes that are no text": always(raw=b"\xff\xfe"),
     "a number": always(body=7),
     "null": always(body=None),
     "a text": always(body="error"),

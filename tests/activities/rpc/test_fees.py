@@ -143,5 +143,5 @@ async def test_a_nodes_own_history_gives_the_base_fee_of_its_next_block(node: No
     now = fee_level(profile, await rpc.call(call.method, *call.params))
     await rpc.close()
     node.mine()
-    assert now.base_fee == int(node.ask("eth_getBlockByNumber", "latest", False)["baseFeePerGas"], 16)  # noqa: E501, FBT003
+    assert now.base_fee == int(node.block()["baseFeePerGas"], 16)
     assert now.priority_fee == GWEI

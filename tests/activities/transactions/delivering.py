@@ -87,7 +87,7 @@ def pending(node: Node, transaction: str) -> bool:
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for something that must come about soon."""
     async with asyncio.timeout(SOON):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - nobody tells us, so we ask
             await asyncio.sleep(0.005)
 
 
@@ -115,3 +115,15 @@ async def mine_until(delivering: asyncio.Task[Delivery], node: Node) -> Delivery
             node.mine()
             await asyncio.sleep(0.03)
     return delivering.result()
+
+
+async def passed_over(delivering: asyncio.Task[Delivery], node: Node, base_fee: int) -> Delivery:
+    """Mine blocks at this base fee until the delivery says what it would need."""
+    async with asyncio.timeout(SOON):
+        while not delivering.done():
+            node.next_base_fee(base_fee)
+            node.mine()
+            await asyncio.sleep(0.03)
+    delivery = delivering.result()
+    assert delivery.outcome is None
+    return delivery

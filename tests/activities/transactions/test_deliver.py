@@ -11,18 +11,18 @@ from activities.transactions import deliver
 from activities.transactions.interface import DeliverBatch
 from domain.deals import Step
 from domain.errors import OutcomeUnknown, Unavailable
-from domain.identifiers import Address, ModuleId
+from domain.identifiers import ModuleId
 from domain.transactions import Asset, Bound, Fees
-from tests.activities.chain import DOLLAR, ETHER, GWEI, OWNER, Node
+from tests.activities.chain import DOLLAR, ETHER, GWEI, OWNER
 from tests.activities.desk import RESERVE, UP_TO_BORROW, UP_TO_REDEEM, WRAPPED, Desk
 from tests.activities.rpc.front import Fault, front_of
 from tests.activities.transactions.delivering import (
     LOW,
-    USUAL,
     executions,
     finished,
     mine_until,
     outcome_of,
+    passed_over,
     pending,
     recording,
     under_way,
@@ -252,11 +252,14 @@ class TestOnceOnly:
     async def test_two_processes_at_once_deliver_it_once(self, desk: Desk) -> None:
         desk.node.automine(on=False)
         order = await desk.signed(await recording(desk, 2))
-        async with desk.over() as other:
-            async with under_way(desk, order) as one, under_way(other, order) as two:
-                await until(lambda: pending(desk.node, order.signed[-1].transaction_hash))
-                desk.node.mine()
-                outcomes = [outcome_of(await finished(each)) for each in (one, two)]
+        async with (
+            desk.over() as other,
+            under_way(desk, order) as one,
+            under_way(other, order) as two,
+        ):
+            await until(lambda: pending(desk.node, order.signed[-1].transaction_hash))
+            desk.node.mine()
+            outcomes = [outcome_of(await finished(each)) for each in (one, two)]
         assert outcomes[0] == outcomes[1]
         assert executions(desk.node, order.batch) == [1, 1]
 
@@ -316,6 +319,21 @@ class TestOnceOnly:
         assert executions(desk.node, before.batch) == [1, 1]
         assert executions(desk.node, order.batch) == [1]
 
+    async def test_what_comes_before_it_and_was_never_signed_is_waited_for(
+        self, desk: Desk
+    ) -> None:
+        before = await recording(desk, 1, number=1)
+        order = await desk.signed(await recording(desk, 1, number=2))
+        async with (
+            desk.over(block_time_seconds=0) as other,
+            under_way(other, order) as delivering,
+        ):
+            await asyncio.sleep(0.1)
+            assert not delivering.done()
+            outcome_of(await desk.deliver(await desk.signed(before)))
+            outcome_of(await finished(delivering))
+        assert executions(desk.node, before) == executions(desk.node, order.batch) == [1]
+
 
 class TestEndpoints:
     async def test_it_is_delivered_while_one_endpoint_is_dead(self, desk: Desk) -> None:
@@ -371,10 +389,12 @@ class TestEndpoints:
         desk.node.automine(on=False)
         async with front_of(desk.node.url) as front:
             with capture_logs() as logs:
-                async with desk.over(desk.node.url, front.url) as other:
-                    async with under_way(other, order) as delivering:
-                        await until(lambda: len(front.sent()) == 1)
-                        await mine_until(delivering, desk.node)
+                async with (
+                    desk.over(desk.node.url, front.url) as other,
+                    under_way(other, order) as delivering,
+                ):
+                    await until(lambda: len(front.sent()) == 1)
+                    await mine_until(delivering, desk.node)
         assert not [entry for entry in logs if entry["event"] == "not accepted"]
 
     async def test_errors_instead_of_receipts_are_waited_through(self, desk: Desk) -> None:
@@ -480,12 +500,7 @@ class TestFees:
         order = await desk.signed(await recording(desk, 2, fees=LOW))
         async with under_way(desk, order) as delivering:
             await until(lambda: pending(node, order.signed[-1].transaction_hash))
-            for _ in range(6):
-                node.next_base_fee(20 * GWEI)
-                node.mine()
-                await asyncio.sleep(0.05)
-            delivery = await finished(delivering)
-        assert delivery.outcome is None
+            delivery = await passed_over(delivering, node, 20 * GWEI)
         assert delivery.replacements.keys() == {i.intent_id for i in order.batch.intents}
         for fees in delivery.replacements.values():
             assert fees.max_fee_per_gas >= LOW.max_fee_per_gas * 1.1
@@ -497,7 +512,7 @@ class TestFees:
         node.automine(on=False)
         order = await desk.signed(await recording(desk))
         async with front_of(node.url) as front:
-            # The transaction never reaches the node, so blocks pass it over for no fault of its fee.
+            # It never reaches the node, so blocks pass it over, but not because of its fee.
             front.errors["eth_sendRawTransaction"] = {"code": -32000, "message": "pool is full"}
             async with desk.over(front.url) as other, under_way(other, order) as delivering:
                 for _ in range(8):
@@ -578,29 +593,22 @@ class TestFees:
     ) -> None:
         node, cap = desk.node, 10 * GWEI
         node.automine(on=False)
-        async with front_of(node.url) as front:
-            async with desk.over(front.url, fees={"max_fee_per_gas_wei": cap}) as capped:
-                order = await desk.signed(await recording(capped, fees=LOW))
-                bids = [LOW.max_fee_per_gas]
-                for round_ in range(40):
-                    async with under_way(capped, order) as delivering:
-                        for _ in range(10):
-                            # Far above the cap at first, then far below.
-                            node.next_base_fee(50 * GWEI if round_ < 3 else GWEI)
-                            node.mine()
-                            await asyncio.sleep(0.02)
-                            if delivering.done():
-                                break
-                        if not delivering.done():
-                            continue
-                        delivery = delivering.result()
-                        if delivery.outcome is not None:
-                            break
-                        batch = order.batch.with_fees(delivery.replacements)
-                        bids += [i.fees.max_fee_per_gas for i in batch.intents]
-                        order = await desk.signed(batch)
-        assert delivery.outcome is not None
-        assert bids == [LOW.max_fee_per_gas, cap]
+        async with desk.over(fees={"max_fee_per_gas_wei": cap}) as capped:
+            order = await desk.signed(await recording(capped, fees=LOW))
+            async with under_way(capped, order) as delivering:
+                replaced = await passed_over(delivering, node, 50 * GWEI)
+            # It bids what it may, and from then on waits, however long the market is above.
+            assert {f.max_fee_per_gas for f in replaced.replacements.values()} == {cap}
+            order = await desk.signed(order.batch.with_fees(replaced.replacements))
+            async with under_way(capped, order) as delivering:
+                for _ in range(10):
+                    node.next_base_fee(50 * GWEI)
+                    node.mine()
+                    await asyncio.sleep(0.02)
+                assert not delivering.done()
+                node.next_base_fee(GWEI)
+                outcome = outcome_of(await mine_until(delivering, node))
+        assert outcome.inclusions[0].effective_gas_price <= cap
         assert executions(node, order.batch) == [1]
 
     async def test_not_included_in_time_is_unavailable_and_goes_on(self, desk: Desk) -> None:
@@ -646,12 +654,7 @@ class TestSweep:
         price = order.batch.intents[0].fees.max_fee_per_gas
         async with under_way(desk, order) as delivering:
             await until(lambda: pending(node, order.signed[0].transaction_hash))
-            for _ in range(6):
-                node.next_base_fee(3 * price)
-                node.mine()
-                await asyncio.sleep(0.05)
-            delivery = await finished(delivering)
-        assert delivery.outcome is None
+            delivery = await passed_over(delivering, node, 3 * price)
         batch = order.batch.with_fees(delivery.replacements)
         replacement = await desk.signed(batch)
         if mined == "replaced":
@@ -667,6 +670,24 @@ class TestSweep:
         assert outcome.problem is None
         assert outcome.position.wei == 0
         assert outcome.treasury_changes[Asset.ETHER] == winner.batch.intents[0].value
+
+    async def test_a_rest_that_cannot_pay_more_waits_for_cheaper_gas(self, desk: Desk) -> None:
+        node = desk.node
+        node.give_ether(desk.account, 21_000 * 50 * GWEI)
+        node.next_base_fee(20 * GWEI)
+        node.mine()
+        order = await desk.signed(await desk.prepare(Step.SWEEP))
+        assert 0 < order.batch.intents[0].value < 21_000 * 15 * GWEI
+        node.automine(on=False)
+        async with under_way(desk, order) as delivering:
+            for _ in range(8):
+                node.next_base_fee(70 * GWEI)
+                node.mine()
+                await asyncio.sleep(0.03)
+            assert not delivering.done()
+            node.next_base_fee(GWEI)
+            outcome = outcome_of(await mine_until(delivering, node))
+        assert outcome.position.is_empty
 
     async def test_the_gas_before_the_rest_is_not_bid_up_at_the_expense_of_the_rest(
         self, desk: Desk
@@ -691,32 +712,30 @@ class TestSweep:
 class TestConfirmations:
     async def test_it_waits_for_as_many_blocks_as_the_profile_says(self, desk: Desk) -> None:
         order = await desk.signed(await recording(desk, 2))
-        async with desk.over(confirmations=3) as careful:
-            async with under_way(careful, order) as delivering:
-                await until(lambda: desk.node.nonce(desk.account) == 2)
-                last = desk.node.head()
-                await asyncio.sleep(0.1)
-                assert not delivering.done()
-                desk.node.mine()
-                await asyncio.sleep(0.1)
-                assert not delivering.done()
-                desk.node.mine()
-                outcome_of(await finished(delivering))
+        async with desk.over(confirmations=3) as careful, under_way(careful, order) as delivering:
+            await until(lambda: desk.node.nonce(desk.account) == 2)
+            last = desk.node.head()
+            await asyncio.sleep(0.1)
+            assert not delivering.done()
+            desk.node.mine()
+            await asyncio.sleep(0.1)
+            assert not delivering.done()
+            desk.node.mine()
+            outcome_of(await finished(delivering))
         assert desk.node.head() == last + 2
 
     async def test_a_block_that_is_undone_meanwhile_is_waited_for_again(self, desk: Desk) -> None:
         node = desk.node
         node.automine(on=False)
         order = await desk.signed(await recording(desk))
-        async with desk.over(confirmations=3) as careful:
-            async with under_way(careful, order) as delivering:
-                await until(lambda: pending(node, order.signed[0].transaction_hash))
-                before = node.ask("evm_snapshot")
-                node.mine()
-                await asyncio.sleep(0.1)
-                assert node.ask("evm_revert", before)
-                assert node.nonce(desk.account) == 0
-                outcome = outcome_of(await mine_until(delivering, node))
+        async with desk.over(confirmations=3) as careful, under_way(careful, order) as delivering:
+            await until(lambda: pending(node, order.signed[0].transaction_hash))
+            before = node.ask("evm_snapshot")
+            node.mine()
+            await asyncio.sleep(0.1)
+            assert node.ask("evm_revert", before)
+            assert node.nonce(desk.account) == 0
+            outcome = outcome_of(await mine_until(delivering, node))
         receipt = node.receipt(order.signed[0].transaction_hash)
         assert receipt is not None
         assert outcome.inclusions[0].block_hash == receipt["blockHash"]
@@ -745,8 +764,3 @@ class TestHeartbeats:
         heard = beats
         await asyncio.sleep(0.1)
         assert beats == heard
-
-
-def test_the_low_bid_is_below_the_usual_one(node: Node) -> None:
-    assert LOW.max_fee_per_gas < USUAL.max_fee_per_gas < 20 * GWEI
-    assert Address(OWNER) in node.web3.eth.accounts

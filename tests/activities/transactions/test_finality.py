@@ -89,38 +89,41 @@ class TestTag:
                 assert not waiting.done()
                 desk.node.mine(200)  # the node calls a block final that so many stand upon
                 assert await asyncio.wait_for(waiting, 5) == 1
-        final = desk.node.ask("eth_getBlockByNumber", "finalized", False)  # noqa: FBT003 - JSON-RPC positional
-        assert int(final["number"], 16) >= mined
+        assert int(desk.node.block("finalized")["number"], 16) >= mined
         assert await desk.states(batch) == ["FINALIZED"]
 
     async def test_a_node_that_knows_no_final_block_yet_is_waited_for(self, desk: Desk) -> None:
-        async with front_of(desk.node.url) as front:
-            async with desk.over(front.url, finality=TAG, block_time_seconds=0) as careful:
-                await careful.deliver(await desk.signed(await recording(desk)))
-                desk.node.mine(200)
-                front.lies["eth_getBlockByNumber"] = lambda _, __: None
-                async with finalizing(careful) as waiting:
-                    await until(lambda: front.count("eth_getBlockByNumber") > 1)
-                    assert not waiting.done()
-                    front.lies.clear()
-                    assert await asyncio.wait_for(waiting, 5) == 1
+        async with (
+            front_of(desk.node.url) as front,
+            desk.over(front.url, finality=TAG, block_time_seconds=0) as careful,
+        ):
+            await careful.deliver(await desk.signed(await recording(desk)))
+            desk.node.mine(200)
+            front.lies["eth_getBlockByNumber"] = lambda _, __: None
+            async with finalizing(careful) as waiting:
+                await until(lambda: front.count("eth_getBlockByNumber") > 1)
+                assert not waiting.done()
+                front.lies.clear()
+                assert await asyncio.wait_for(waiting, 5) == 1
 
 
 class TestUndone:
     async def test_a_block_that_was_replaced_is_not_final(self, desk: Desk) -> None:
         batch = await recording(desk)
-        async with front_of(desk.node.url) as front:
-            async with desk.over(front.url, finality=DEPTH) as careful:
-                outcome = outcome_of(await careful.deliver(await desk.signed(batch)))
-                desk.node.mine(3)
-                for lie in (_nowhere, _elsewhere):
-                    front.lies["eth_getTransactionReceipt"] = lie
-                    with pytest.raises(OutcomeUnknown) as caught:
-                        await careful.finalize()
-                    assert caught.value.problem.limit == outcome.inclusions[0].block_hash
-                    assert await desk.states(batch) == ["INCLUDED"]
-                front.lies.clear()
-                assert await careful.finalize() == 1
+        async with (
+            front_of(desk.node.url) as front,
+            desk.over(front.url, finality=DEPTH) as careful,
+        ):
+            outcome = outcome_of(await careful.deliver(await desk.signed(batch)))
+            desk.node.mine(3)
+            for lie in (_nowhere, _elsewhere):
+                front.lies["eth_getTransactionReceipt"] = lie
+                with pytest.raises(OutcomeUnknown) as caught:
+                    await careful.finalize()
+                assert caught.value.problem.limit == outcome.inclusions[0].block_hash
+                assert await desk.states(batch) == ["INCLUDED"]
+            front.lies.clear()
+            assert await careful.finalize() == 1
         assert await desk.states(batch) == ["FINALIZED"]
 
     async def test_a_node_that_is_away_is_unavailable(self, desk: Desk) -> None:

@@ -1,7 +1,7 @@
 """One watcher of the newest block for all who wait for it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ from activities.rpc.client import Rpc
 from activities.transactions.heads import HeadWatcher
 from tests.activities.desk import profile_for
 from tests.activities.rpc.front import Front, front_of
+from tests.activities.transactions.delivering import until
 
 INTERVAL = 0.01
 SOON = 2.0
@@ -44,12 +45,6 @@ async def heads(chain: Chain) -> AsyncIterator[HeadWatcher]:
     yield HeadWatcher(rpc, INTERVAL)
     await asyncio.sleep(3 * INTERVAL)
     await rpc.close()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(SOON):
-        while not condition():
-            await asyncio.sleep(INTERVAL / 4)
 
 
 def waiting(heads: HeadWatcher, block: int, number: int = 1) -> list[asyncio.Task[int]]:

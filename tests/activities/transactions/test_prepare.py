@@ -189,7 +189,7 @@ class TestReverts:
             (Step.SETTLE, "setReservePause", "usdt", True, "29: the reserve is paused"),
         ],
     )
-    async def test_aaves_numbers_are_told_in_words(
+    async def test_aaves_numbers_are_told_in_words(  # noqa: PLR0913, PLR0917 - a table's columns
         self, desk: Desk, step: Step, setting: str, token: str, value: Any, reason: str
     ) -> None:
         await desk.walk(WHOLE_DEAL[: WHOLE_DEAL.index(step)])

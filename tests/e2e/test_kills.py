@@ -1,0 +1,138 @@
+"""SIGKILL of any worker in the middle of any step: the same deals complete, each transaction once.
+
+The deals walk in a row, one step apart, on a chain that mines nothing by itself: so one kill finds
+a deal in the middle of every step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+import pytest
+
+from domain.deals import DealStatus
+from domain.identifiers import DealId
+from domain.views import DealView
+from starters.local.processes import marked
+from starters.local.stack import Stack
+from tests.e2e.test_deals import ONE_CYCLE, Treasury, total
+from tests.support.desk import Desk
+from tests.support.stacks import left_behind
+
+WORKERS: Final = ("deals", "chain", "signer")
+ANY_OR_ALL: Final = [("deals",), ("chain",), ("signer",), WORKERS]
+IN_A_ROW: Final = tuple(reversed(ONE_CYCLE))
+"""The steps that the deals are in: the first is about to sweep, the last about to be funded."""
+
+
+async def kill(stack: Stack, names: Sequence[str]) -> None:
+    """SIGKILL these components, all at once."""
+    await asyncio.gather(*(asyncio.to_thread(stack.kill, name) for name in names))
+
+
+async def start(stack: Stack, names: Sequence[str]) -> None:
+    """Start these components."""
+    for name in names:
+        await asyncio.to_thread(stack.start, name)
+
+
+@asynccontextmanager
+async def one_deal_in_every_step(desk: Desk) -> AsyncIterator[list[DealId]]:
+    """Deals whose transactions wait in the node, one in each step; mined when this ends."""
+    node, deals = desk.node(), list[DealId]()
+    with node.held():
+        for number in range(len(ONE_CYCLE)):
+            if number:
+                node.mine()
+            deals.append((await desk.start()).request.deal_id)
+            for deal_id, step in zip(deals, reversed(ONE_CYCLE[: number + 1]), strict=True):
+                await desk.sent(deal_id, step)
+        yield deals
+
+
+async def check_all(desk: Desk, deals: Sequence[DealId], before: Treasury) -> None:
+    """Each deal completed, each transaction happened once, nothing is missing."""
+    node, views = desk.node(), await desk.ends(*deals)
+    assert {view.status for view in views} == {DealStatus.COMPLETED}
+    for view in views:
+        assert tuple(step.outcome.key.step for step in view.steps) == ONE_CYCLE
+        assert [step.outcome.problem for step in view.steps] == [None] * len(ONE_CYCLE)
+        assert view.account is not None
+        assert node.holdings(view.account) == {}
+        desk.books.check_exactly_once(view, node)
+    assert total(views) == Treasury.of(node, desk) - before
+
+
+@pytest.mark.parametrize("victims", ANY_OR_ALL, ids="+".join)
+async def test_killed_while_transactions_are_out_every_step_is_brought_to_its_end(
+    slow_desk: Desk, victims: tuple[str, ...]
+) -> None:
+    before = Treasury.of(slow_desk.node(), slow_desk)
+    async with one_deal_in_every_step(slow_desk) as deals:
+        await kill(slow_desk.stack, victims)
+        await start(slow_desk.stack, victims)
+    await check_all(slow_desk, deals, before)
+
+
+async def test_killed_before_anything_is_signed_every_step_is_signed_once(
+    slow_desk: Desk,
+) -> None:
+    """The next step of each deal is numbered and cannot be signed when all workers are killed."""
+    before, stack = Treasury.of(slow_desk.node(), slow_desk), slow_desk.stack
+    async with one_deal_in_every_step(slow_desk) as deals:
+        await kill(stack, ["signer"])
+        slow_desk.node().mine()
+        for deal_id, step in zip(deals[1:], IN_A_ROW, strict=False):
+            await slow_desk.prepared(deal_id, step)
+        await kill(stack, ["deals", "chain"])
+        await start(stack, WORKERS)
+    await check_all(slow_desk, deals, before)
+
+
+async def test_mined_while_nobody_looks_no_step_is_sent_again(slow_desk: Desk) -> None:
+    before, stack, node = (
+        Treasury.of(slow_desk.node(), slow_desk),
+        slow_desk.stack,
+        slow_desk.node(),
+    )
+    async with one_deal_in_every_step(slow_desk) as deals:
+        await kill(stack, WORKERS)
+        node.mine()
+        sent = {deal_id: slow_desk.books.intents(deal_id) for deal_id in deals}
+        assert {intents[-1].state for intents in sent.values()} <= {"BROADCAST", "FINALIZED"}
+        await start(stack, WORKERS)
+    await check_all(slow_desk, deals, before)
+
+
+async def test_killed_at_random_again_and_again_deals_complete(slow_desk: Desk) -> None:
+    """At a block a second, four deals, one worker after the other killed at any moment."""
+    before, dice = Treasury.of(slow_desk.node(), slow_desk), random.Random(138)  # noqa: S311
+    slow_desk.node().ask("evm_setIntervalMining", 1)
+    started = await asyncio.gather(*(slow_desk.start() for _ in range(4)))
+    deals = [view.request.deal_id for view in started]
+    for victim in dice.sample(WORKERS * 2, 6):
+        await asyncio.sleep(dice.uniform(0, 1))  # the moment is the test
+        await kill(slow_desk.stack, [victim])
+        await start(slow_desk.stack, [victim])
+    await check_all(slow_desk, deals, before)
+
+
+async def test_a_stack_that_goes_down_with_deals_under_way_lets_go_of_everything(
+    slow_desk: Desk,
+) -> None:
+    """And brings them to their end when it comes up again."""
+    stack, node = slow_desk.stack, slow_desk.node()
+    before = Treasury.of(node, slow_desk)
+    node.ask("evm_setIntervalMining", 1)
+    views: list[DealView] = await asyncio.gather(*(slow_desk.start() for _ in range(3)))
+    deals = [view.request.deal_id for view in views]
+    await slow_desk.until(deals[0], lambda view: len(view.steps) > 1)
+    await asyncio.to_thread(stack.down)
+    assert left_behind(stack) == []
+    assert marked(stack.folder) == []
+    await asyncio.to_thread(stack.up)
+    await check_all(slow_desk, deals, before)

@@ -1,0 +1,52 @@
+"""The one way to connect to Temporal."""
+
+import socket
+
+import pytest
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from domain.errors import Unavailable
+from workers.runtime.connect import connect
+
+
+@pytest.fixture(autouse=True)
+def _bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No profile of the user's own."""
+    monkeypatch.setenv("TEMPORAL_CONFIG_FILE", "/dev/null")
+    for name in ("TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE", "TEMPORAL_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+async def test_it_connects_to_where_the_environment_says(
+    temporal_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEMPORAL_ADDRESS", temporal_address)
+    client = await connect()
+    assert client.service_client.config.target_host == temporal_address
+    assert client.namespace == "default"
+    assert client.data_converter is pydantic_data_converter
+    assert await client.service_client.check_health()
+
+
+async def test_the_namespace_is_the_environments_too(
+    temporal_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEMPORAL_ADDRESS", temporal_address)
+    monkeypatch.setenv("TEMPORAL_NAMESPACE", "desk")
+    assert (await connect()).namespace == "desk"
+
+
+async def test_to_connect_to_nowhere_is_unavailable_and_says_where(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    monkeypatch.setenv("TEMPORAL_ADDRESS", address)
+    with pytest.raises(Unavailable) as caught:
+        await connect()
+    problem = caught.value.problem
+    assert (problem.field, problem.value) == ("TEMPORAL_ADDRESS", address)
+    assert problem.actual is not None
+    assert "\n" not in problem.actual
+    assert caught.value.retryable
