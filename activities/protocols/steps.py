@@ -13,13 +13,14 @@ from activities.protocols.multicall import Read
 from activities.protocols.reader import ChainReader, Look
 from activities.rpc.fees import FeeLevel
 from activities.transactions.interface import PrepareBatch
-from domain.amounts import BASIS_POINTS, UINT256_MAX, ceil_div
+from domain.amounts import BASIS_POINTS, UINT256_MAX, ceil_div, one_token
 from domain.deals import Step
 from domain.errors import LimitExceeded, NotAllowed, RedemptionFrozen
 from domain.exits import debt_bound
 from domain.identifiers import Address
 from domain.limits import MAX_EXPOSURE_BPS, MAX_LTV_BPS
 from domain.market import RedemptionTerms
+from domain.positions import Position
 from domain.transactions import Asset, Bound, Fees
 
 SWAP_DEADLINE_SECONDS: Final = 600
@@ -119,14 +120,12 @@ class StepBuilder:
         return self._draft(look, calls, bounds)
 
     async def _borrow(self, order: PrepareBatch) -> Draft:
+        """Borrow as sized, or a little less where the collateral has lost a little value."""
         look = await self._look(order)
-        amount, position = order.sizing.borrow, look.position
-        debt_usd8 = position.debt_usd8 + ceil_div(
-            amount * position.par_price_usd8, 10**position.par_decimals
-        )
         limit = min(order.request.max_ltv_bps, MAX_LTV_BPS)
-        if debt_usd8 * BASIS_POINTS > limit * position.collateral_usd8:
-            ltv = ceil_div(debt_usd8 * BASIS_POINTS, max(1, position.collateral_usd8))
+        amount = min(order.sizing.borrow, _borrowable(look.position, limit))
+        if amount < _least(order):
+            ltv = _ltv_bps_with(look.position, order.sizing.borrow)
             raise _limit("max_ltv", "loan to value would be above the deal's limit", limit, ltv)
         token = self._contract(order, "par_token")
         data = aave.BORROW.encode(
@@ -140,19 +139,23 @@ class StepBuilder:
         return self._draft(look, [call], bounds)
 
     async def _swap(self, order: PrepareBatch) -> Draft:
-        amount = order.sizing.borrow
+        """Swap as sized, or a little less where the markets have moved a little."""
         par, discount = (self._contract(order, name) for name in ("par_token", "discount_token"))
-        terms = self.profile.module(order.request.module)
-        look = await self._look(
-            order,
-            [
-                self._router_allowance(order, par),
-                self._quote(order, par, discount, amount),
-                *self.reader.redemption_reads(terms),
-            ],
-        )
+        amount = order.sizing.borrow
+        look = await self._look_at_swap(order, amount)
+        fitting = _fitting(look.position, amount, int(look.values[1][0]))
+        if _least(order) <= fitting < amount:
+            amount = fitting
+            look = await self._look_at_swap(order, amount)
         quote, redeeming = int(look.values[1][0]), _terms(look.values[2:])
-        self._check_exposure(look, quote, spent=amount)
+        exposure = _exposure_bps_after(look.position, amount, quote)
+        if exposure > MAX_EXPOSURE_BPS:
+            raise _limit(
+                "exposure",
+                "the discount tokens would be too large a part of the deal",
+                MAX_EXPOSURE_BPS,
+                exposure,
+            )
         minimum = quote - ceil_div(quote * order.request.max_slippage_bps, BASIS_POINTS)
         minimum = max(minimum, _break_even(redeeming, amount))
         if minimum > quote:
@@ -168,6 +171,17 @@ class StepBuilder:
             Bound(asset=Asset.DISCOUNT, minimum=minimum, maximum=UINT256_MAX),
         ]
         return self._draft(look, calls, bounds)
+
+    async def _look_at_swap(self, order: PrepareBatch, amount: int) -> Look:
+        par, discount = (self._contract(order, name) for name in ("par_token", "discount_token"))
+        return await self._look(
+            order,
+            [
+                self._router_allowance(order, par),
+                self._quote(order, par, discount, amount),
+                *self.reader.redemption_reads(self.profile.module(order.request.module)),
+            ],
+        )
 
     async def _redeem(self, order: PrepareBatch) -> Draft:
         terms = self.profile.module(order.request.module)
@@ -290,21 +304,6 @@ class StepBuilder:
             Call(router, "Swap on Uniswap v3", swap),
         ]
 
-    def _check_exposure(self, look: Look, quote: int, *, spent: int) -> None:
-        position = look.position.model_copy(
-            update={
-                "discount": look.position.discount + quote,
-                "par": max(0, look.position.par - spent),
-            }
-        )
-        if position.exposure_bps > MAX_EXPOSURE_BPS:
-            raise _limit(
-                "exposure",
-                "the discount tokens would be too large a part of the deal",
-                MAX_EXPOSURE_BPS,
-                position.exposure_bps,
-            )
-
     def _quote(self, order: PrepareBatch, give: Address, get: Address, amount: int) -> Read:
         fee = self.profile.module(order.request.module).pool_fee
         return Read(
@@ -391,6 +390,43 @@ def _settled(look: Look) -> list[Bound]:
             maximum=position.weth + position.collateral,
         ),
     ]
+
+
+def _least(order: PrepareBatch) -> int:
+    """The smallest loan or swap that still is the deal that was sized: less its slippage."""
+    sized = order.sizing.borrow
+    return sized - sized * order.request.max_slippage_bps // BASIS_POINTS
+
+
+def _borrowable(position: Position, limit_bps: int) -> int:
+    """Par-token units that may be borrowed more until the loan to value is at the limit."""
+    room_usd8 = position.collateral_usd8 * limit_bps // BASIS_POINTS - position.debt_usd8
+    return max(0, room_usd8 * one_token(position.par_decimals) // position.par_price_usd8)
+
+
+def _ltv_bps_with(position: Position, amount: int) -> int:
+    """Loan to value after borrowing `amount` more, rounded up."""
+    more = ceil_div(amount * position.par_price_usd8, one_token(position.par_decimals))
+    debt_usd8 = position.debt_usd8 + more
+    return ceil_div(debt_usd8 * BASIS_POINTS, max(1, position.collateral_usd8))
+
+
+def _exposure_bps_after(position: Position, spent: int, received: int) -> int:
+    """Exposure after swapping par tokens for discount tokens."""
+    after = {"discount": position.discount + received, "par": max(0, position.par - spent)}
+    return position.model_copy(update=after).exposure_bps
+
+
+def _fitting(position: Position, amount: int, quote: int) -> int:
+    """The part of a swap that the account can pay and that keeps the exposure within its limit.
+
+    The output is nearly proportional to so small a difference; what is left over is checked again.
+    """
+    affordable = min(amount, position.par)
+    exposure = _exposure_bps_after(position, amount, quote)
+    if exposure <= MAX_EXPOSURE_BPS:
+        return affordable
+    return min(affordable, amount * (MAX_EXPOSURE_BPS - 1) // exposure)
 
 
 def _ensure_redeemable(terms: RedemptionTerms, amount: int) -> None:

@@ -22,6 +22,8 @@ CALLS: Final = Counter("deal_node_calls", "JSON-RPC calls sent to nodes", ["chai
 _TIMEOUT_SECONDS: Final = 10.0
 _KEPT_SECONDS: Final = 4.0
 """How long an unused connection is kept: less than servers do, or they would close it meanwhile."""
+_CONNECTIONS: Final = 100
+"""At most, to one endpoint."""
 _HEADERS: Final = {"Content-Type": "application/json"}
 _SHOWN: Final = 100
 
@@ -136,7 +138,10 @@ class Rpc:
         """Return the session that all endpoints share, made within the loop that uses it."""
         if self._session is None:
             self._session = ClientSession(
-                connector=TCPConnector(keepalive_timeout=_KEPT_SECONDS),
+                # No common limit: calls that hang at one endpoint must not keep others from another.
+                connector=TCPConnector(
+                    keepalive_timeout=_KEPT_SECONDS, limit=0, limit_per_host=_CONNECTIONS
+                ),
                 cookie_jar=DummyCookieJar(),
                 timeout=ClientTimeout(total=_TIMEOUT_SECONDS),
             )

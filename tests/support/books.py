@@ -56,6 +56,10 @@ class Books:
         ):
             return cursor.execute(_INTENTS, (deal_id,)).fetchall()
 
+    def of_step(self, deal_id: str, step: str) -> list[IntentRow]:
+        """The intents of a step's batches."""
+        return [i for i in self.intents(deal_id) if i.batch_key.split("/")[1] == step]
+
     def next_nonce(self, account: str, chain_id: int) -> int | None:
         """The nonce that the account's next intent will have; None if it never had one."""
         query = "SELECT next_nonce FROM transactions.accounts WHERE (address, chain_id) = (%s, %s)"

@@ -101,8 +101,7 @@ class Desk:
         node = self.node(chain_id)
 
         def in_the_pool() -> bool:
-            intents = self.books.intents(deal_id)
-            batch = [i for i in intents if i.batch_key.split("/")[1] == step]
+            batch = self.books.of_step(deal_id, step)
             return bool(batch) and all(
                 intent.attempts and intent.state == "BROADCAST" and node.knows(intent.attempts[-1])
                 for intent in batch
@@ -114,8 +113,7 @@ class Desk:
         """Wait until this step is numbered, while it cannot be signed."""
 
         def numbered() -> bool:
-            intents = self.books.intents(deal_id)
-            batch = [i for i in intents if i.batch_key.split("/")[1] == step]
+            batch = self.books.of_step(deal_id, step)
             return bool(batch) and all(intent.state == "PREPARED" for intent in batch)
 
         await eventually(numbered, f"{step} of {deal_id} is prepared")

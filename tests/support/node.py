@@ -78,6 +78,11 @@ class Node:
         found: dict[str, Any] | None = self.ask("eth_getTransactionReceipt", transaction)
         return found
 
+    def block_of(self, transaction: str | None) -> str | None:
+        """The hash of the block that a transaction is in; None while it is in none."""
+        found = self.receipt(transaction) if transaction else None
+        return found and str(found["blockHash"])
+
     def knows(self, transaction: str) -> bool:
         """Whether the node has the transaction, mined or waiting."""
         return self.ask("eth_getTransactionByHash", transaction) is not None

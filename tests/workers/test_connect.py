@@ -5,7 +5,7 @@ import socket
 import pytest
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from domain.errors import Unavailable
+from domain.errors import InvalidConfiguration, Unavailable
 from workers.runtime.connect import connect
 
 
@@ -50,3 +50,34 @@ async def test_to_connect_to_nowhere_is_unavailable_and_says_where(
     assert problem.actual is not None
     assert "\n" not in problem.actual
     assert caught.value.retryable
+
+
+@pytest.mark.parametrize("address", ["not an address", "localhost:99999", "host:port"])
+async def test_an_address_that_is_none_is_refused_and_named(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("TEMPORAL_ADDRESS", address)
+    with pytest.raises(InvalidConfiguration) as caught:
+        await connect()
+    assert (caught.value.problem.field, caught.value.problem.value) == ("TEMPORAL_ADDRESS", address)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("TEMPORAL_PROFILE", "nobodys"),
+        ("TEMPORAL_TLS_SERVER_CA_CERT_PATH", "nowhere.pem"),
+        ("TEMPORAL_CONFIG_FILE", "workers/runtime/connect.py"),
+    ],
+)
+async def test_settings_that_cannot_be_read_are_refused(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv("TEMPORAL_ADDRESS", "localhost:1")
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(InvalidConfiguration) as caught:
+        await connect()
+    problem = caught.value.problem
+    assert problem.field is not None
+    assert variable[:12] in problem.field
+    assert problem.actual

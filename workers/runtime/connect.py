@@ -8,7 +8,7 @@ from temporalio.envconfig import ClientConfig
 from temporalio.runtime import Runtime
 from temporalio.service import RPCError
 
-from domain.errors import Unavailable
+from domain.errors import InvalidConfiguration, Unavailable
 
 
 async def connect(
@@ -16,9 +16,16 @@ async def connect(
 ) -> Client:
     """Connect as the environment says (``TEMPORAL_ADDRESS``, ``TEMPORAL_NAMESPACE``, TLS, key).
 
-    Raises `Unavailable` if Temporal does not answer.
+    Raises `InvalidConfiguration` if the environment makes no sense, and `Unavailable` if Temporal
+    does not answer.
     """
-    options = ClientConfig.load_client_connect_config()
+    try:
+        options = ClientConfig.load_client_connect_config()
+    except (OSError, RuntimeError, ValueError) as error:
+        # An unknown profile, a file that is not there or cannot be read.
+        raise _unusable(
+            "TEMPORAL_PROFILE, TEMPORAL_CONFIG_FILE, TEMPORAL_TLS_*", None, error
+        ) from error
     address = options.get("target_host") or "localhost:7233"
     options["target_host"] = address
     try:
@@ -28,6 +35,8 @@ async def connect(
             runtime=runtime,
             interceptors=interceptors,
         )
+    except ValueError as error:
+        raise _unusable("TEMPORAL_ADDRESS", address, error) from error
     except (RuntimeError, RPCError) as error:
         raise Unavailable(
             "Temporal does not answer",
@@ -36,3 +45,13 @@ async def connect(
             actual=str(error).partition("\n")[0],
             next_action="start the local stack with `deal local up`, or set TEMPORAL_ADDRESS",
         ) from error
+
+
+def _unusable(field: str, value: str | None, error: Exception) -> InvalidConfiguration:
+    return InvalidConfiguration(
+        "the settings for Temporal cannot be used",
+        field=field,
+        value=value,
+        actual=str(error).partition("\n")[0],
+        next_action="correct the variables named, or start the local stack with `deal local up`",
+    )

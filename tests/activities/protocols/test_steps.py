@@ -125,18 +125,29 @@ class TestBorrowWithinTheLimit:
         supplied.node.send("eth_usd_feed", "setAnswer", 233_333_333_334)
         await draft_of(supplied, Step.BORROW)
 
-    async def test_a_price_a_millionth_of_a_cent_lower_is_refused(self, supplied: Desk) -> None:
-        supplied.node.send("eth_usd_feed", "setAnswer", 233_333_333_333)
+    async def test_at_a_price_a_little_lower_it_borrows_what_the_limit_allows(
+        self, supplied: Desk
+    ) -> None:
+        # 0.30 of 23,300.00 USD; the slippage of 0.5 % would allow as little as 6,965
+        supplied.node.send("eth_usd_feed", "setAnswer", 233_000_000_000)
+        (call,) = (await draft_of(supplied, Step.BORROW)).calls
+        assert arguments(call, aave.BORROW)[1] == 6_990 * DOLLAR
+        outcome = await supplied.run(Step.BORROW)
+        assert outcome.position.ltv_bps <= 3_000
+
+    async def test_a_price_lower_by_more_than_the_slippage_is_refused(self, supplied: Desk) -> None:
+        # 0.30 of 23,216.66666666 USD is a hair less than 6,965
+        supplied.node.send("eth_usd_feed", "setAnswer", 232_166_666_666)
         error = await refusal_of(supplied, Step.BORROW, LimitExceeded)
         problem = error.problem
-        assert (problem.field, problem.limit, problem.actual) == ("max_ltv", "3000", "3001")
+        assert (problem.field, problem.limit, problem.actual) == ("max_ltv", "3000", "3016")
         assert not error.retryable
 
     async def test_the_deals_own_limit_counts_if_it_is_lower(self, supplied: Desk) -> None:
         await draft_of(supplied.asking(max_ltv=Decimal("0.2334")), Step.BORROW)
-        lower = supplied.asking(max_ltv=Decimal("0.2333"))
+        lower = supplied.asking(max_ltv=Decimal("0.2320"))
         problem = (await refusal_of(lower, Step.BORROW, LimitExceeded)).problem
-        assert (problem.limit, problem.actual) == ("2333", "2334")
+        assert (problem.limit, problem.actual) == ("2320", "2334")
 
     async def test_what_is_owed_already_counts(self, supplied: Desk) -> None:
         await supplied.run(Step.BORROW)
@@ -209,14 +220,30 @@ def test_breaking_even_is_the_fewest_tokens_that_redeem_for_more(
         assert terms.paid(fewest) > spent >= terms.paid(fewest - 1)
 
 
-async def test_swap_is_refused_when_the_exposure_would_be_too_large(desk: Desk) -> None:
+async def test_a_swap_a_little_too_large_for_the_exposure_is_made_smaller(desk: Desk) -> None:
     # Of S bought for 0.985 S the exposure is about S / (30,000 + 0.015 S): a quarter at 7,415.
-    small, large = desk.sized(borrow=7_414 * DOLLAR), desk.sized(borrow=7_416 * DOLLAR)
+    large = desk.sized(borrow=7_430 * DOLLAR)
     await large.walk(UP_TO_BORROW)
-    await draft_of(small, Step.SWAP)
+    sold = arguments((await draft_of(large, Step.SWAP)).calls[0], erc20.APPROVE)[1]
+    assert 7_430 * 0.995 * DOLLAR <= sold < 7_416 * DOLLAR
+    outcome = await large.run(Step.SWAP)
+    assert outcome.position.exposure_bps <= 2_500
+
+
+async def test_a_swap_takes_no_more_than_was_borrowed(desk: Desk) -> None:
+    await desk.walk(UP_TO_BORROW)
+    larger = desk.sized(borrow=BORROWED + 5 * DOLLAR)
+    sold = arguments((await draft_of(larger, Step.SWAP)).calls[0], erc20.APPROVE)[1]
+    assert sold == BORROWED
+
+
+async def test_swap_is_refused_when_the_exposure_would_be_too_large(desk: Desk) -> None:
+    # Half a percent less than 7,460 is still more than 7,415.
+    large = desk.sized(borrow=7_460 * DOLLAR)
+    await large.walk(UP_TO_BORROW)
     error = await refusal_of(large, Step.SWAP, LimitExceeded)
     problem = error.problem
-    assert (problem.field, problem.limit, problem.actual) == ("exposure", "2500", "2501")
+    assert (problem.field, problem.limit, problem.actual) == ("exposure", "2500", "2515")
 
 
 async def test_what_is_held_already_counts_as_exposure(desk: Desk) -> None:

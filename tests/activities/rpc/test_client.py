@@ -199,6 +199,19 @@ async def test_an_endpoint_that_hangs_is_given_up_after_the_time_limit(
         assert int(await rpc.call("eth_chainId"), 16) == CHAIN
 
 
+async def test_calls_that_hang_at_one_endpoint_do_not_keep_others_from_another(
+    stack: AsyncExitStack, node: Node
+) -> None:
+    hanging = await stack.enter_async_context(front_of(node.url, delay_seconds=1.0))
+    rpc = rpc_over(stack, hanging.url, node.url)
+    calls = [RpcCall("eth_chainId")]
+    stuck = [asyncio.create_task(rpc._ask(0, calls)) for _ in range(150)]
+    await asyncio.sleep(0.1)
+    async with asyncio.timeout(0.8):
+        assert await rpc._ask(1, calls) == [hex(CHAIN)]
+    await asyncio.gather(*stuck)
+
+
 async def test_without_any_endpoint_it_is_unavailable_and_each_ones_failure_is_told(
     stack: AsyncExitStack, nowhere: str
 ) -> None:
