@@ -138,7 +138,7 @@ class Rpc:
         """Return the session that all endpoints share, made within the loop that uses it."""
         if self._session is None:
             self._session = ClientSession(
-                # No common limit: calls that hang at one endpoint must not keep others from another.
+                # No common limit: what hangs at one endpoint must not keep others from another.
                 connector=TCPConnector(
                     keepalive_timeout=_KEPT_SECONDS, limit=0, limit_per_host=_CONNECTIONS
                 ),

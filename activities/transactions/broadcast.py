@@ -44,34 +44,41 @@ class Broadcaster:
 
     async def ensure_nothing_undone(self, deal_id: DealId) -> None:
         """Raise `Unavailable`, having sent it again, if something mined for the deal is missing."""
+        undone = await self.resend_undone(deal_id)
+        if undone:
+            raise Unavailable(
+                "the chain has gone back before transactions of this deal",
+                field="transactions",
+                value=", ".join(attempt.transaction_hash for attempt in undone),
+                next_action="wait: the same transactions were sent again",
+            )
+
+    async def resend_undone(self, deal_id: DealId) -> list[Attempt]:
+        """Send again what was seen mined for the deal and is no longer; return what that was."""
         reached = await self._store.reached(deal_id)
         if not reached:
-            return
+            return []
         answers = await self._rpc.batch(
             [RpcCall("eth_getTransactionCount", (sender, "latest")) for sender in reached]
         )
+        undone: list[Attempt] = []
         for (sender, nonce), answer in zip(reached.items(), answers, strict=True):
             mined = int(self._rpc.expect(answer), 16)
             if mined <= nonce:
-                await self.resend(sender, mined, nonce + 1)
-                raise Unavailable(
-                    "the chain has gone back before transactions of this deal",
-                    field="nonce",
-                    value=sender,
-                    limit=nonce + 1,
-                    actual=mined,
-                    next_action="wait: the same transactions were sent again",
-                )
+                undone += await self.resend(sender, mined, nonce + 1)
+        return undone
 
-    async def resend(self, sender: Address, first_nonce: int, end_nonce: int) -> None:
-        """Send again what was signed for these nonces of an account."""
+    async def resend(self, sender: Address, first_nonce: int, end_nonce: int) -> list[Attempt]:
+        """Send again what was signed for these nonces of an account, and return it."""
         attempts = await self._store.sent(self._chain_id, sender, first_nonce, end_nonce)
-        _log.warning(
-            "sending again what the chain does not have",
-            sender=sender,
-            transactions=[attempt.transaction_hash for attempt in attempts],
-        )
+        if attempts:
+            _log.warning(
+                "sending again what the chain does not have",
+                sender=sender,
+                transactions=[attempt.transaction_hash for attempt in attempts],
+            )
         await self.send(attempts)
+        return attempts
 
 
 def _is_already_there(error: RpcError) -> bool:

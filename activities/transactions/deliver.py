@@ -145,11 +145,10 @@ class Deliverer:
                 if replacements:
                     return Delivery(replacements=replacements)
             if resend and pending:
-                if sighting.mined_nonce < pending[0].nonce:
-                    # What comes before them is missing too, and nobody may be looking after it.
-                    await self._broadcaster.resend(
-                        pending[0].sender, sighting.mined_nonce, pending[0].nonce
-                    )
+                # What comes before them may be missing too, with nobody looking after it.
+                first = pending[0]
+                await self._broadcaster.resend_undone(batch.key.deal_id)
+                await self._broadcaster.resend(first.sender, sighting.mined_nonce, first.nonce)
                 await self._broadcaster.send([newest[i.intent_id] for i in pending])
             resend = True
             await self._next_head(sighting.head)
@@ -159,14 +158,7 @@ class Deliverer:
     ) -> Delivery:
         batch = order.batch
         inclusions = inclusions_of(batch, sighting)
-        position = position_from(
-            batch.account,
-            await self._reader.decimals(order.request.module),
-            multicall.decode_reads(reads, sighting.extra),
-        )
-        if not _is_after(position, inclusions):
-            # The calls of one request were answered from different blocks, as a cluster may do.
-            position = await self._position_after(order, inclusions)
+        position = await self._position_after(order, inclusions, reads, sighting.extra)
         module = self._profile.module(order.request.module)
         effects = EffectReader(self._profile, module)
         changes = changes_of(effects, batch.account, batch, inclusions, sighting)
@@ -189,10 +181,25 @@ class Deliverer:
         )
 
     async def _position_after(
-        self, order: DeliverBatch, inclusions: tuple[Inclusion, ...]
+        self,
+        order: DeliverBatch,
+        inclusions: tuple[Inclusion, ...],
+        reads: list[multicall.Read],
+        answer: Any,  # noqa: ANN401 - JSON of any shape
     ) -> Position:
-        """Look once more; raises `Unavailable` if the node is still behind its own receipts."""
-        position = await self._reader.position(order.request.module, order.batch.account)
+        """The account after these inclusions, by this answer, or by looking once more.
+
+        The calls of one request may be answered from different blocks, as a cluster does, and a
+        node that mines meanwhile may call on the new state with the old clock, which reverts.
+        Raises `Unavailable` if the node is still behind its own receipts.
+        """
+        module, account = order.request.module, order.batch.account
+        if not isinstance(answer, RpcError):
+            decimals = await self._reader.decimals(module)
+            position = position_from(account, decimals, multicall.decode_reads(reads, answer))
+            if _is_after(position, inclusions):
+                return position
+        position = await self._reader.position(module, account)
         if _is_after(position, inclusions):
             return position
         raise Unavailable(

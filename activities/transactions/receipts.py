@@ -22,7 +22,7 @@ class Sighting:
     mined: Mapping[str, Attempt]
     """Which attempt of an intent the receipt is for."""
     extra: Any
-    """The answer to the additional call of the same request."""
+    """The answer to the additional call of the same request; an `RpcError` if there is none."""
 
     def missing(self, batch: PreparedBatch) -> list[Intent]:
         """The intents without a receipt."""
@@ -61,7 +61,7 @@ async def look_for(
         mined_nonce=int(rpc.expect(answers[1]), 16),
         receipts={attempt.intent_id: receipt for attempt, receipt in found},
         mined={attempt.intent_id: attempt for attempt, _ in found},
-        extra=rpc.expect(answers[-1]),
+        extra=answers[-1],
     )
 
 

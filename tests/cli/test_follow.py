@@ -221,6 +221,6 @@ def test_dollars_have_all_their_digits(usd8: int, text: str) -> None:
 
 
 def test_the_par_token_has_a_name_even_without_a_profile() -> None:
-    unknown = samples.view(request=samples.request(chain_id=7))
+    unknown = samples.view(request=samples.request(chain_id=7), sizing=samples.SIZING)
     assert formats.par_token(unknown) == ("par token", 6)
     assert formats.par_token(story()[-1]) == ("USDT", 6)

@@ -42,17 +42,28 @@ async def start(stack: Stack, names: Sequence[str]) -> None:
 
 
 @asynccontextmanager
-async def one_deal_in_every_step(desk: Desk) -> AsyncIterator[list[DealId]]:
-    """Deals whose transactions wait in the node, one in each step; mined when this ends."""
+async def one_deal_in_every_step(
+    desk: Desk, steps: Sequence[Step] = ONE_CYCLE
+) -> AsyncIterator[list[DealId]]:
+    """Deals whose transactions wait in the node, one in each step; mined when this ends.
+
+    The first deal is in the last of the steps, the last one is being funded.
+    """
     node, deals = desk.node(), list[DealId]()
     with node.held():
-        for number in range(len(ONE_CYCLE)):
+        for number in range(len(steps)):
             if number:
                 node.mine()
             deals.append((await desk.start()).request.deal_id)
-            for deal_id, step in zip(deals, reversed(ONE_CYCLE[: number + 1]), strict=True):
-                await desk.sent(deal_id, step)
+            await all_sent(desk, deals, steps[number])
         yield deals
+
+
+async def all_sent(desk: Desk, deals: Sequence[DealId], step: Step) -> None:
+    """Wait until the first deal's step waits in the node, and each next deal's step before it."""
+    reached = ONE_CYCLE.index(step)
+    for number, deal_id in enumerate(deals):
+        await desk.sent(deal_id, ONE_CYCLE[reached - number])
 
 
 async def check_all(

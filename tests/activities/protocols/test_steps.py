@@ -113,41 +113,52 @@ async def test_borrow_takes_the_size_at_the_variable_rate(desk: Desk) -> None:
 
 
 class TestBorrowWithinTheLimit:
-    """Borrowing 7,000 USD against 10 ETH."""
+    """Borrowing 7,000 USD against 10 ETH, with a slippage of 0.5 %."""
 
     @pytest.fixture
     async def supplied(self, desk: Desk) -> Desk:
         await desk.walk((Step.FUND, Step.WRAP, Step.COLLATERALIZE))
         return desk
 
-    async def test_a_price_at_which_the_limit_just_holds_is_accepted(self, supplied: Desk) -> None:
-        # 7,000 of 23,333.33333334 USD
-        supplied.node.send("eth_usd_feed", "setAnswer", 233_333_333_334)
-        await draft_of(supplied, Step.BORROW)
+    async def borrowing(self, desk: Desk) -> int:
+        (call,) = (await draft_of(desk, Step.BORROW)).calls
+        return int(arguments(call, aave.BORROW)[1])
 
-    async def test_at_a_price_a_little_lower_it_borrows_what_the_limit_allows(
+    async def test_a_price_at_which_the_limit_just_holds_changes_nothing(
         self, supplied: Desk
     ) -> None:
-        # 0.30 of 23,300.00 USD; the slippage of 0.5 % would allow as little as 6,965
-        supplied.node.send("eth_usd_feed", "setAnswer", 233_000_000_000)
-        (call,) = (await draft_of(supplied, Step.BORROW)).calls
-        assert arguments(call, aave.BORROW)[1] == 6_990 * DOLLAR
-        outcome = await supplied.run(Step.BORROW)
-        assert outcome.position.ltv_bps <= 3_000
+        # 7,000 of 23,333.33333334 USD
+        supplied.node.send("eth_usd_feed", "setAnswer", 233_333_333_334)
+        assert await self.borrowing(supplied) == BORROWED
+
+    @pytest.mark.parametrize("price", [233_333_333_333, 232_500_000_000])
+    async def test_a_price_a_little_lower_borrows_as_much_as_the_limit_allows(
+        self, supplied: Desk, price: int
+    ) -> None:
+        supplied.node.send("eth_usd_feed", "setAnswer", price)
+        amount = await self.borrowing(supplied)
+        collateral_usd8 = 10 * price
+        # 1e-8 USD and 1e-6 tokens; the next unit would be over it.
+        assert amount * 100 <= collateral_usd8 * 3 // 10 < (amount + 1) * 100
+        await supplied.run(Step.BORROW)
+        assert (await supplied.position()).ltv_bps <= 3_000
 
     async def test_a_price_lower_by_more_than_the_slippage_is_refused(self, supplied: Desk) -> None:
-        # 0.30 of 23,216.66666666 USD is a hair less than 6,965
-        supplied.node.send("eth_usd_feed", "setAnswer", 232_166_666_666)
+        supplied.node.send("eth_usd_feed", "setAnswer", 232_166_666_700)  # 0.5 % lower
+        await draft_of(supplied, Step.BORROW)
+        supplied.node.send("eth_usd_feed", "setAnswer", 232_166_000_000)
         error = await refusal_of(supplied, Step.BORROW, LimitExceeded)
         problem = error.problem
         assert (problem.field, problem.limit, problem.actual) == ("max_ltv", "3000", "3016")
         assert not error.retryable
 
     async def test_the_deals_own_limit_counts_if_it_is_lower(self, supplied: Desk) -> None:
-        await draft_of(supplied.asking(max_ltv=Decimal("0.2334")), Step.BORROW)
-        lower = supplied.asking(max_ltv=Decimal("0.2320"))
-        problem = (await refusal_of(lower, Step.BORROW, LimitExceeded)).problem
-        assert (problem.limit, problem.actual) == ("2320", "2334")
+        assert await self.borrowing(supplied.asking(max_ltv=Decimal("0.2334"))) == BORROWED
+        lower = supplied.asking(max_ltv=Decimal("0.2333"))
+        assert await self.borrowing(lower) == 6_999 * DOLLAR
+        lowest = supplied.asking(max_ltv=Decimal("0.2321"))
+        problem = (await refusal_of(lowest, Step.BORROW, LimitExceeded)).problem
+        assert (problem.limit, problem.actual) == ("2321", "2334")
 
     async def test_what_is_owed_already_counts(self, supplied: Desk) -> None:
         await supplied.run(Step.BORROW)
@@ -237,13 +248,48 @@ async def test_a_swap_takes_no_more_than_was_borrowed(desk: Desk) -> None:
     assert sold == BORROWED
 
 
-async def test_swap_is_refused_when_the_exposure_would_be_too_large(desk: Desk) -> None:
-    # Half a percent less than 7,460 is still more than 7,415.
-    large = desk.sized(borrow=7_460 * DOLLAR)
-    await large.walk(UP_TO_BORROW)
-    error = await refusal_of(large, Step.SWAP, LimitExceeded)
-    problem = error.problem
-    assert (problem.field, problem.limit, problem.actual) == ("exposure", "2500", "2515")
+def swapped(draft: Draft) -> int:
+    """The par tokens that the draft spends."""
+    ((*_, amount, _, _),) = arguments(draft.calls[-1], uniswap.EXACT_INPUT_SINGLE)
+    return int(amount)
+
+
+class TestExposure:
+    """Of S bought for 0.985 S it is about S / (30,000 + 0.015 S): a quarter at 7,415."""
+
+    async def test_a_swap_within_the_limit_is_the_one_that_was_sized(self, desk: Desk) -> None:
+        small = desk.sized(borrow=7_414 * DOLLAR)
+        await small.walk(UP_TO_BORROW)
+        assert swapped(await draft_of(small, Step.SWAP)) == 7_414 * DOLLAR
+
+    async def test_a_swap_a_little_too_large_is_made_smaller(self, desk: Desk) -> None:
+        large = desk.sized(borrow=7_430 * DOLLAR)
+        await large.walk(UP_TO_BORROW)
+        draft = await draft_of(large, Step.SWAP)
+        assert approvals(draft) == [swapped(draft)]
+        assert 7_400 * DOLLAR < swapped(draft) <= 7_415 * DOLLAR
+        await large.run(Step.SWAP)
+        position = await large.position()
+        assert 2_490 < position.exposure_bps <= 2_500
+        assert position.par == 7_430 * DOLLAR - swapped(draft)
+
+    async def test_one_that_is_larger_by_more_than_the_slippage_is_refused(
+        self, desk: Desk
+    ) -> None:
+        huge = desk.sized(borrow=7_500 * DOLLAR)
+        await huge.walk(UP_TO_BORROW)
+        error = await refusal_of(huge, Step.SWAP, LimitExceeded)
+        problem = error.problem
+        assert (problem.field, problem.limit, problem.actual) == ("exposure", "2500", "2529")
+        assert not error.retryable
+
+    async def test_what_was_not_borrowed_is_not_swapped(self, desk: Desk) -> None:
+        await desk.walk((Step.FUND, Step.WRAP, Step.COLLATERALIZE))
+        desk.node.send("eth_usd_feed", "setAnswer", 232_500_000_000)
+        borrowed = (await desk.walk((Step.BORROW,))).par
+        assert borrowed < BORROWED
+        desk.node.send("eth_usd_feed", "setAnswer", 300_000_000_000)
+        assert swapped(await draft_of(desk, Step.SWAP)) == borrowed
 
 
 async def test_what_is_held_already_counts_as_exposure(desk: Desk) -> None:
