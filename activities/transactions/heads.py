@@ -11,7 +11,7 @@ from domain.errors import Unavailable
 _log = structlog.get_logger(__name__)
 _UNKNOWN: Final = -1
 _FIRST_PAUSE_SECONDS: Final = 0.002
-"""Doubled up to the interval: a node that mines at once has a block before a usual pause is over."""
+"""Doubled up to the interval: where blocks are instant, the next is there before a usual pause."""
 
 
 class HeadWatcher:

@@ -141,12 +141,12 @@ class TransactionStore:
                 await connection.execute(_INSERT_BATCH, _batch_row(numbered))
                 async with connection.cursor() as rows:
                     await rows.executemany(_INSERT_INTENT, _intent_rows(numbered))
-            return numbered
         except psycopg.errors.UniqueViolation:
             stored = await self.batch(batch.key)
             if stored is None:
                 raise
             return stored
+        return numbered
 
     async def save_attempts(
         self, batch: PreparedBatch, signed: Iterable[SignedTransaction]

@@ -14,7 +14,7 @@ from typing import Final
 
 import pytest
 
-from domain.deals import DealStatus
+from domain.deals import DealStatus, Step
 from domain.identifiers import DealId
 from domain.views import DealView
 from starters.local.processes import marked

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from temporalio.client import Client, Interceptor
+from temporalio.client import Client, GrpcCompression, Interceptor
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
 from temporalio.runtime import Runtime
@@ -33,6 +33,8 @@ async def connect(
             **options,
             data_converter=pydantic_data_converter,
             runtime=runtime,
+            # Payloads are a few kilobytes: compressing them costs more than sending them.
+            grpc_compression=GrpcCompression.NONE,
             interceptors=interceptors,
         )
     except ValueError as error:

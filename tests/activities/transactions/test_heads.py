@@ -143,6 +143,8 @@ async def test_the_poll_stops_when_nobody_waits(chain: Chain, heads: HeadWatcher
     asked = chain.asked
     await asyncio.sleep(A_WHILE)
     assert chain.asked == asked
+    assert heads._task is not None
+    assert heads._task.done()
 
 
 async def test_the_poll_stops_when_those_who_waited_have_given_up(
@@ -157,6 +159,8 @@ async def test_the_poll_stops_when_those_who_waited_have_given_up(
     asked = chain.asked
     await asyncio.sleep(A_WHILE)
     assert chain.asked == asked
+    assert heads._task is not None
+    assert heads._task.done()
 
 
 async def test_whoever_comes_after_the_poll_has_stopped_starts_it_again(
