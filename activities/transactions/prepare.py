@@ -1,5 +1,6 @@
 """From a draft to a numbered batch: simulate, check, price, store."""
 
+import asyncio
 from decimal import ROUND_CEILING
 
 from activities.protocols.effects import EffectReader
@@ -37,8 +38,11 @@ class Preparer:
         stored = await self._store.batch(order.key)
         if stored is not None:
             return stored
-        await self._broadcaster.ensure_nothing_undone(order.key.deal_id)
-        draft = await self._builder.build(order)
+        undone = asyncio.create_task(self._broadcaster.ensure_nothing_undone(order.key.deal_id))
+        try:
+            draft = await self._builder.build(order)
+        finally:
+            await undone  # if it raises, that is why the rest looked wrong, too
         simulation = await simulate(self._rpc, draft)
         calls, ether = self._with_rest(order, draft, simulation)
         effects = EffectReader(self._profile, self._profile.module(order.request.module))

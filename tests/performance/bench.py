@@ -270,9 +270,7 @@ def _wall_time(name: str, rounds: Rounds, aim: Any) -> Figure:
 
 def _node_figures(where: str, rounds: Rounds) -> Iterator[Figure]:
     requests = [float(run.requests) for run in rounds.script]
-    yield compared(
-        f"node_requests_{where}", "", [use.requests for use in rounds.uses], requests
-    )
+    yield compared(f"node_requests_{where}", "", [use.requests for use in rounds.uses], requests)
     # The script sends each call in a request of its own.
     yield compared(f"node_calls_{where}", "", [use.calls for use in rounds.uses], requests)
 

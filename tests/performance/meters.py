@@ -36,7 +36,7 @@ class NodeUse:
 def node_use(stack: Stack) -> NodeUse:
     """What the chain worker's counters say; other processes do not talk to the node."""
     address = f"http://127.0.0.1:{stack.port('chain-metrics')}/metrics"
-    with urllib.request.urlopen(address, timeout=_SECONDS) as answer:  # noqa: S310 - ours
+    with urllib.request.urlopen(address, timeout=_SECONDS) as answer:
         families = list(text_string_to_metric_families(answer.read().decode()))
     totals = {
         family.name: sum(s.value for s in family.samples if s.name.endswith("_total"))
