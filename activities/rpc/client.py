@@ -168,7 +168,7 @@ def _in_order(responses: Any, count: int) -> list[Any]:  # noqa: ANN401 - JSON o
         ordered = sorted(responses, key=lambda response: response["id"])
         in_order = [response["id"] for response in ordered] == list(range(count))
     except (KeyError, TypeError):
-        in_order = False
+        ordered, in_order = [], False
     if not in_order:
         # Also how a node refuses a batch as a whole: another endpoint may take it.
         msg = f"not one answer for each call: {str(responses)[:_SHOWN]}"
