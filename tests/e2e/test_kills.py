@@ -24,7 +24,6 @@ from tests.support.desk import Desk
 from tests.support.stacks import left_behind
 
 WORKERS: Final = ("deals", "chain", "signer")
-ANY_OR_ALL: Final = [("deals",), ("chain",), ("signer",), WORKERS]
 GAS_OF_FUNDING_WEI: Final = 21_000 * 10**10
 IN_A_ROW: Final = tuple(reversed(ONE_CYCLE))
 """The steps that the deals are in: the first is about to sweep, the last about to be funded."""
@@ -86,13 +85,24 @@ async def check_all(
     assert abs(settled.wei - gained.wei) <= (0 if exact else len(deals) * GAS_OF_FUNDING_WEI)
 
 
-@pytest.mark.parametrize("victims", ANY_OR_ALL, ids="+".join)
+@pytest.mark.parametrize(
+    ("victims", "mined_meanwhile"),
+    [(("deals",), False), (("chain",), True), (("signer",), False), (WORKERS, False)],
+    ids=["deals", "chain", "signer", "all"],
+)
 async def test_killed_while_transactions_are_out_every_step_is_brought_to_its_end(
-    slow_desk: Desk, victims: tuple[str, ...]
+    slow_desk: Desk, victims: tuple[str, ...], *, mined_meanwhile: bool
 ) -> None:
-    before = Treasury.of(slow_desk.node(), slow_desk)
+    node, before = slow_desk.node(), Treasury.of(slow_desk.node(), slow_desk)
     async with one_deal_in_every_step(slow_desk) as deals:
         await kill(slow_desk.stack, victims)
+        if mined_meanwhile:
+            node.mine()
+        for deal_id, step in zip(deals, IN_A_ROW, strict=True):
+            batch = slow_desk.books.of_step(deal_id, step)
+            assert {intent.state for intent in batch} == {"BROADCAST"}
+            receipts = [node.receipt(str(i.attempts and i.attempts[-1])) for i in batch]
+            assert all(receipts) if mined_meanwhile else not any(receipts)
         await start(slow_desk.stack, victims)
     await check_all(slow_desk, deals, before)
 
@@ -112,30 +122,13 @@ async def test_killed_before_anything_is_signed_every_step_is_signed_once(
     await check_all(slow_desk, deals, before)
 
 
-async def test_mined_while_nobody_looks_no_step_is_sent_again(slow_desk: Desk) -> None:
-    before, stack, node = (
-        Treasury.of(slow_desk.node(), slow_desk),
-        slow_desk.stack,
-        slow_desk.node(),
-    )
-    async with one_deal_in_every_step(slow_desk) as deals:
-        await kill(stack, WORKERS)
-        node.mine()
-        for deal_id, step in zip(deals, IN_A_ROW, strict=True):
-            batch = slow_desk.books.of_step(deal_id, step)
-            assert {intent.state for intent in batch} == {"BROADCAST"}
-            assert all(node.receipt(str(i.attempts and i.attempts[-1])) for i in batch)
-        await start(stack, WORKERS)
-    await check_all(slow_desk, deals, before)
-
-
 async def test_killed_at_random_again_and_again_deals_complete(slow_desk: Desk) -> None:
     """At a block a second, four deals, one worker after the other killed at any moment."""
     before, dice = Treasury.of(slow_desk.node(), slow_desk), random.Random(138)  # noqa: S311
     slow_desk.node().ask("evm_setIntervalMining", 1)
     started = await asyncio.gather(*(slow_desk.start() for _ in range(4)))
     deals = [view.request.deal_id for view in started]
-    for victim in dice.sample(WORKERS * 2, 6):
+    for victim in dice.sample(WORKERS * 2, 4):
         await asyncio.sleep(dice.uniform(0, 1))  # the moment is the test
         await kill(slow_desk.stack, [victim])
         await start(slow_desk.stack, [victim])

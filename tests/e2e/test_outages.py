@@ -10,12 +10,17 @@ from typing import Final
 
 import pytest
 
-from domain.deals import Step
 from domain.identifiers import DealId
 from starters.local.state import load_state
-from tests.e2e.test_commands import walk_to
 from tests.e2e.test_deals import ONE_CYCLE, Treasury
-from tests.e2e.test_kills import all_sent, check_all, kill, one_deal_in_every_step, start
+from tests.e2e.test_kills import (
+    IN_A_ROW,
+    all_sent,
+    check_all,
+    kill,
+    one_deal_in_every_step,
+    start,
+)
 from tests.support.desk import Desk, eventually
 
 AWAY_SECONDS: Final = 3.0
@@ -32,13 +37,15 @@ async def deals_under_way(desk: Desk, count: int = 3) -> list[DealId]:
     return deals
 
 
-@pytest.mark.parametrize("server", ["temporal", "postgres", "redis"])
-async def test_a_server_that_dies_holds_deals_up_and_no_more(slow_desk: Desk, server: str) -> None:
+@pytest.mark.parametrize("servers", [("temporal",), ("postgres", "redis")], ids="+".join)
+async def test_a_server_that_dies_holds_deals_up_and_no_more(
+    slow_desk: Desk, servers: tuple[str, ...]
+) -> None:
     before = Treasury.of(slow_desk.node(), slow_desk)
     deals = await deals_under_way(slow_desk)
-    await kill(slow_desk.stack, [server])
+    await kill(slow_desk.stack, servers)
     await asyncio.sleep(AWAY_SECONDS)  # the outage itself
-    await start(slow_desk.stack, [server])
+    await start(slow_desk.stack, servers)
     await check_all(slow_desk, deals, before)
 
 
@@ -72,26 +79,25 @@ async def test_blocks_that_a_killed_node_forgets_are_made_up_with_the_same_trans
 
 
 async def test_a_lost_reply_never_sends_twice(slow_desk: Desk) -> None:
-    """The node takes the transactions, and the worker dies before it hears of it."""
+    """In every step the node takes what it is sent, and the worker dies before it hears of it."""
     node, stack = slow_desk.node(), slow_desk.stack
     before = Treasury.of(node, slow_desk)
     anvil = load_state(stack.folder).processes[ANVIL].pid
-    with node.held():
-        deal_id = await walk_to(slow_desk, Step.WRAP)
+    async with one_deal_in_every_step(slow_desk) as deals:
         await kill(stack, ["signer"])
         node.mine()
-        await slow_desk.prepared(deal_id, Step.COLLATERALIZE)
-        os.kill(anvil, signal.SIGSTOP)
+        under_way = list(zip(deals[1:], IN_A_ROW, strict=False))
+        for deal_id, step in under_way:
+            await slow_desk.prepared(deal_id, step)
+        os.kill(anvil, signal.SIGSTOP)  # it takes bytes, and does nothing about them yet
         try:
             await start(stack, ["signer"])
-
-            def saved() -> bool:
-                batch = slow_desk.books.of_step(deal_id, Step.COLLATERALIZE)
-                return {intent.state for intent in batch} == {"BROADCAST"}
-
-            await eventually(saved, "the signed bytes are saved")
+            for deal_id, step in under_way:
+                await slow_desk.saved(deal_id, step)
             await kill(stack, ["chain"])
         finally:
             os.kill(anvil, signal.SIGCONT)
+        for deal_id, step in under_way:
+            await slow_desk.sent(deal_id, step)
         await start(stack, ["chain"])
-    await check_all(slow_desk, [deal_id], before)
+    await check_all(slow_desk, deals, before)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import time
 from contextlib import asynccontextmanager, contextmanager
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 from domain.deals import DealRequest, DealStatus
 from starters.deals.client import DealClient
 from starters.local.stack import Stack
+from tests.support.stacks import own_environment
 from workers.runtime.connect import connect
 from workflows.deal.workflow import DealWorkflow, workflow_id
 
@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 
 CHAIN_ID = 138
 LIQUIDITY_ETH = 10
+
+_DEAL_SECONDS = 300.0
+
+
+class BenchError(Exception):
+    """Something could not be measured; says what."""
 
 
 @dataclass(frozen=True)
@@ -63,19 +69,26 @@ class Desk:
         self._deals = DealClient(client)
 
     async def run(self) -> DealRun:
-        """Run one deal to its end; raise `RuntimeError` unless it completed."""
+        """Run one deal to its end; raise `BenchError` unless it completes."""
         request = _request()
         began = time.perf_counter()
+        try:
+            async with asyncio.timeout(_DEAL_SECONDS):
+                view = await self._result(request)
+        except TimeoutError:
+            view = await self._deals.view(request.deal_id)
+        seconds = time.perf_counter() - began
+        if view.status is not DealStatus.COMPLETED:
+            message = f"deal {request.deal_id} is {view.status} after {seconds:.0f} s: {view.doing}"
+            raise BenchError(message)
+        return DealRun(seconds, view)
+
+    async def _result(self, request: DealRequest) -> DealView:
         await self._deals.start(request)
         handle = self._client.get_workflow_handle_for(
             DealWorkflow.run, workflow_id(request.deal_id)
         )
-        view = await handle.result()
-        seconds = time.perf_counter() - began
-        if view.status is not DealStatus.COMPLETED:
-            message = f"deal {request.deal_id} ended {view.status}: {view.problem}"
-            raise RuntimeError(message)
-        return DealRun(seconds, view)
+        return await handle.result()
 
     async def run_at_once(self, count: int) -> tuple[float, list[DealRun]]:
         """Run that many deals at the same time; return the wall time in seconds and the deals."""
@@ -110,20 +123,14 @@ def running_stack(
     `block_time` is in seconds; None mines every transaction at once. A Temporal server that the
     environment names is not used: everything is measured on this machine.
     """
-    before = dict(os.environ)
-    for name in [name for name in os.environ if name.startswith(("TEMPORAL_", "DEAL_"))]:
-        if name != "DEAL_CACHE_DIR":
-            del os.environ[name]
     stack = Stack(folder, block_time, (CHAIN_ID,), progress=report)
     try:
-        os.environ.update(stack.up())
-        yield stack
+        with own_environment():
+            environment = stack.up()
+        with own_environment(environment):
+            yield stack
     finally:
-        try:
-            stack.down()
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
+        stack.down()
 
 
 @asynccontextmanager

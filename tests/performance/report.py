@@ -73,11 +73,12 @@ def show(results: Results) -> None:
     console.print(_figures(results))
     console.print(_spent(results))
     settings = results.settings
+    polls = settings["script_poll_latency_seconds"]
     same = "the same" if results.calls["deal"] == results.calls["script"] else "NOT the same"
     console.print(
         f"On-chain calls of deal and script are {same}. Medians of {settings['rounds_instant']} "
         f"rounds at instant mining and {settings['rounds_blocks']} at 1-second blocks, taken in "
-        f"turns; the script polls every {settings['script_poll_latency_seconds']:g} s. "
+        f"turns; the script polls every {polls['instant']:g} s and {polls['1s_blocks']:g} s. "
         f"{settings['processors']} processors, Python {settings['python']}."
     )
 

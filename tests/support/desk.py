@@ -111,12 +111,17 @@ class Desk:
 
     async def prepared(self, deal_id: DealId, step: str) -> None:
         """Wait until this step is numbered, while it cannot be signed."""
+        await self._in_state(deal_id, step, "PREPARED")
 
-        def numbered() -> bool:
-            batch = self.books.of_step(deal_id, step)
-            return bool(batch) and all(intent.state == "PREPARED" for intent in batch)
+    async def saved(self, deal_id: DealId, step: str) -> None:
+        """Wait until what was signed for this step is saved, whether it is sent or not."""
+        await self._in_state(deal_id, step, "BROADCAST")
 
-        await eventually(numbered, f"{step} of {deal_id} is prepared")
+    async def _in_state(self, deal_id: DealId, step: str, state: str) -> None:
+        def all_of_it() -> bool:
+            return {i.state for i in self.books.of_step(deal_id, step)} == {state}
+
+        await eventually(all_of_it, f"{step} of {deal_id} is {state}")
 
     async def command(
         self, deal_id: DealId, command: Command, command_id: str | None = None

@@ -32,6 +32,8 @@ class Front:
     """The node does what a request with this method asks, but its reply never arrives."""
     lies: dict[str, Lie] = field(default_factory=dict)
     """Given the parameters and the true result of a method (None: an error), the answer instead."""
+    honest_to_single_calls: bool = False
+    """Lies are only told within a batch."""
     errors: dict[str, dict[str, Any] | str] = field(default_factory=dict)
     """The error that a method is answered with; the node does not hear of it."""
     answer: Answer | None = None
@@ -57,12 +59,12 @@ class Front:
             return self._drop(request)
         if self.answer is not None:
             return await self.answer(body)
-        answers = [await self._ask(call) for call in calls]
+        answers = [await self._ask(call, batched=len(calls) > 1) for call in calls]
         if self.lose_reply_to & set(self.requests[-1]):
             return self._drop(request)
         return web.json_response(answers if isinstance(body, list) else answers[0])
 
-    async def _ask(self, call: dict[str, Any]) -> dict[str, Any]:
+    async def _ask(self, call: dict[str, Any], *, batched: bool) -> dict[str, Any]:
         method, params = call["method"], call["params"]
         if method in self.errors:
             return {"jsonrpc": "2.0", "id": call["id"], "error": self.errors[method]}
@@ -71,7 +73,7 @@ class Front:
         else:
             async with ClientSession() as session, session.post(self.upstream, json=call) as reply:
                 answer = await reply.json()
-        if method not in self.lies:
+        if method not in self.lies or (self.honest_to_single_calls and not batched):
             return answer
         told = self.lies[method](params, answer.get("result"))
         kind = "error" if isinstance(told, Fault) else "result"

@@ -282,7 +282,7 @@ async def test_nothing_is_prepared_upon_a_chain_that_has_forgotten_the_deals_las
     assert node.ask("evm_revert", before)
     node.automine(on=False)
     error = await refusal_of(desk, Step.WRAP, Unavailable)
-    assert error.problem.value == desk.treasury
+    assert error.problem.value == outcome.inclusions[0].transaction_hash
     # The very transaction was sent again: once it is mined, the deal goes on.
     node.mine()
     assert node.receipt(outcome.inclusions[0].transaction_hash) is not None

@@ -1,0 +1,87 @@
+"""The bench in its smallest form: it measures everything, and compares like with like."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.performance.figures import Aim, Figure
+
+ROOT = Path(__file__).resolve().parents[2]
+SECONDS = 240
+FIGURES = {
+    "wall_time_instant",
+    "deals_per_second",
+    "transactions",
+    "blocks",
+    "node_requests_instant",
+    "node_calls_instant",
+    "history_events",
+    "history_bytes",
+    "memory_of_workers",
+}
+COMPARED = FIGURES - {"deals_per_second", "history_events", "history_bytes"}
+PROCESSES = {"temporal", "postgres", "redis", "chain-138", "deals", "chain", "signer"}
+
+
+@pytest.fixture(scope="module")
+def results() -> dict[str, Any]:
+    options = ("--rounds", "1", "--block-rounds", "0", "--deals", "1")
+    bench = subprocess.Popen(
+        (sys.executable, "-m", "tests.performance.bench", *options),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+        # As if somebody worked with another stack, which the bench must leave alone.
+        env=os.environ | {"TEMPORAL_ADDRESS": "127.0.0.1:1", "DEAL_LOCAL_DIR": "/nonexistent"},
+        text=True,
+    )
+    try:
+        printed, told = bench.communicate(timeout=SECONDS)
+    except BaseException:
+        bench.terminate()  # it brings its stack down
+        bench.wait()
+        raise
+    assert bench.returncode == 0, told
+    assert "round 1 of 1" in told
+    document: dict[str, Any] = json.loads(printed)
+    return document
+
+
+def test_every_figure_is_there(results: dict[str, Any]) -> None:
+    figures = results["figures"]
+    assert set(figures) == FIGURES
+    assert all(figure["deal"] > 0 for figure in figures.values())
+    assert {name for name, figure in figures.items() if figure["ratio"]} == COMPARED
+    assert {name for name, figure in figures.items() if figure["aim"]} == {
+        "wall_time_instant",
+        "deals_per_second",
+    }
+
+
+def test_deal_and_script_send_the_same_calls(results: dict[str, Any]) -> None:
+    calls = results["calls"]
+    assert calls["deal"] == calls["script"]
+    assert len(calls["deal"]) == results["figures"]["transactions"]["deal"] == 15
+    assert calls["deal"][0] == "account 0x"  # funded
+    assert calls["deal"][-1] == "treasury 0x"  # swept
+
+
+def test_processor_time_and_memory_are_told_by_process(results: dict[str, Any]) -> None:
+    assert set(results["processor_seconds"]["by_process"]) >= PROCESSES | {"bench"}
+    assert results["processor_seconds"]["total"] > 0
+    assert set(results["memory_bytes"]) >= PROCESSES
+
+
+def test_an_aim_is_held_against_the_ratio_where_there_is_one() -> None:
+    assert Figure("time", "s", deal=3.0, script=2.0, aim=Aim(1.5)).met
+    assert not Figure("time", "s", deal=3.1, script=2.0, aim=Aim(1.5)).met
+    assert Figure("rate", "1/s", deal=2.0, aim=Aim(2.0, at_most=False)).met
+    assert not Figure("rate", "1/s", deal=1.9, aim=Aim(2.0, at_most=False)).met
+    assert Figure("size", "B", deal=1.0).met is None
