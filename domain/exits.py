@@ -13,6 +13,15 @@ def debt_bound(debt: int) -> int:
     return debt + ceil_div(debt * DEBT_BUFFER_BPS, BASIS_POINTS) + 1 if debt else 0
 
 
+def topped_up(debt: int) -> int:
+    """Par tokens the account is given so that it can repay.
+
+    The debt grows while the top up is mined as well. With no more than `debt_bound` the account
+    would be short again by the time it is looked at, and would be topped up for ever.
+    """
+    return debt_bound(debt_bound(debt))
+
+
 def next_exit_step(position: Position) -> Step | None:
     """The next batch on the way to an empty account; None when it is empty.
 

@@ -16,7 +16,7 @@ from activities.transactions.interface import PrepareBatch
 from domain.amounts import BASIS_POINTS, UINT256_MAX, ceil_div, one_token
 from domain.deals import Step
 from domain.errors import LimitExceeded, NotAllowed, RedemptionFrozen
-from domain.exits import debt_bound
+from domain.exits import debt_bound, topped_up
 from domain.identifiers import Address
 from domain.limits import MAX_EXPOSURE_BPS, MAX_LTV_BPS
 from domain.market import RedemptionTerms
@@ -194,7 +194,7 @@ class StepBuilder:
 
     async def _top_up(self, order: PrepareBatch) -> Draft:
         look = await self._look(order, sender=self.treasury)
-        amount = max(0, debt_bound(look.position.debt) - look.position.par)
+        amount = max(0, topped_up(look.position.debt) - look.position.par)
         token = self._contract(order, "par_token")
         call = Call(
             token,

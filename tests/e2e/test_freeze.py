@@ -115,3 +115,18 @@ async def test_a_frozen_deal_can_be_paused_and_the_pause_be_taken_back(
     assert ended.status is DealStatus.COMPLETED
     # requested, admitted, frozen, reopened, completed; paused and resumed only if it was meant.
     assert ended.version == len(ended.steps) + (5 if taken_back else 7)
+
+
+async def test_one_top_up_is_enough_though_the_debt_grows_with_every_block(
+    slow_desk: Desk,
+) -> None:
+    view = await slow_desk.start()
+    deal_id = view.request.deal_id
+    await slow_desk.until(deal_id, lambda now: now.doing == "borrow 1")
+    await slow_desk.command(deal_id, Command.CANCEL)
+    ended = await slow_desk.end(deal_id)
+    assert ended.status is DealStatus.UNWOUND
+    way_out = [step.outcome.key.step for step in ended.steps][4:]
+    assert way_out == [Step.TOP_UP, Step.SETTLE, Step.SWEEP]
+    assert ended.account is not None
+    assert slow_desk.node().holdings(ended.account) == {}

@@ -29,15 +29,15 @@ IN_A_ROW: Final = tuple(reversed(ONE_CYCLE))
 """The steps that the deals are in: the first is about to sweep, the last about to be funded."""
 
 
-async def kill(stack: Stack, names: Sequence[str]) -> None:
-    """SIGKILL these components, all at once."""
+@asynccontextmanager
+async def killed(stack: Stack, *names: str) -> AsyncIterator[None]:
+    """SIGKILL these components, all at once, and start them again when this ends."""
     await asyncio.gather(*(asyncio.to_thread(stack.kill, name) for name in names))
-
-
-async def start(stack: Stack, names: Sequence[str]) -> None:
-    """Start these components."""
-    for name in names:
-        await asyncio.to_thread(stack.start, name)
+    try:
+        yield
+    finally:
+        for name in names:
+            await asyncio.to_thread(stack.start, name)
 
 
 @asynccontextmanager
@@ -94,8 +94,7 @@ async def test_killed_while_transactions_are_out_every_step_is_brought_to_its_en
     slow_desk: Desk, victims: tuple[str, ...], *, mined_meanwhile: bool
 ) -> None:
     node, before = slow_desk.node(), Treasury.of(slow_desk.node(), slow_desk)
-    async with one_deal_in_every_step(slow_desk) as deals:
-        await kill(slow_desk.stack, victims)
+    async with one_deal_in_every_step(slow_desk) as deals, killed(slow_desk.stack, *victims):
         if mined_meanwhile:
             node.mine()
         for deal_id, step in zip(deals, IN_A_ROW, strict=True):
@@ -103,7 +102,6 @@ async def test_killed_while_transactions_are_out_every_step_is_brought_to_its_en
             assert {intent.state for intent in batch} == {"BROADCAST"}
             receipts = [node.receipt(str(i.attempts and i.attempts[-1])) for i in batch]
             assert all(receipts) if mined_meanwhile else not any(receipts)
-        await start(slow_desk.stack, victims)
     await check_all(slow_desk, deals, before)
 
 
@@ -112,13 +110,12 @@ async def test_killed_before_anything_is_signed_every_step_is_signed_once(
 ) -> None:
     """The next step of each deal is numbered and cannot be signed when all workers are killed."""
     before, stack = Treasury.of(slow_desk.node(), slow_desk), slow_desk.stack
-    async with one_deal_in_every_step(slow_desk) as deals:
-        await kill(stack, ["signer"])
+    async with one_deal_in_every_step(slow_desk) as deals, killed(stack, "signer"):
         slow_desk.node().mine()
         for deal_id, step in zip(deals[1:], IN_A_ROW, strict=False):
             await slow_desk.prepared(deal_id, step)
-        await kill(stack, ["deals", "chain"])
-        await start(stack, WORKERS)
+        async with killed(stack, "deals", "chain"):
+            pass
     await check_all(slow_desk, deals, before)
 
 
@@ -130,8 +127,8 @@ async def test_killed_at_random_again_and_again_deals_complete(slow_desk: Desk) 
     deals = [view.request.deal_id for view in started]
     for victim in dice.sample(WORKERS * 2, 4):
         await asyncio.sleep(dice.uniform(0, 1))  # the moment is the test
-        await kill(slow_desk.stack, [victim])
-        await start(slow_desk.stack, [victim])
+        async with killed(slow_desk.stack, victim):
+            pass
     await check_all(slow_desk, deals, before)
 
 

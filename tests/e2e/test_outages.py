@@ -17,9 +17,8 @@ from tests.e2e.test_kills import (
     IN_A_ROW,
     all_sent,
     check_all,
-    kill,
+    killed,
     one_deal_in_every_step,
-    start,
 )
 from tests.support.desk import Desk, eventually
 
@@ -43,9 +42,8 @@ async def test_a_server_that_dies_holds_deals_up_and_no_more(
 ) -> None:
     before = Treasury.of(slow_desk.node(), slow_desk)
     deals = await deals_under_way(slow_desk)
-    await kill(slow_desk.stack, servers)
-    await asyncio.sleep(AWAY_SECONDS)  # the outage itself
-    await start(slow_desk.stack, servers)
+    async with killed(slow_desk.stack, *servers):
+        await asyncio.sleep(AWAY_SECONDS)  # the outage itself
     await check_all(slow_desk, deals, before)
 
 
@@ -62,13 +60,13 @@ async def test_blocks_that_a_killed_node_forgets_are_made_up_with_the_same_trans
             return int(json.loads(kept.read_bytes())["block"]["number"], 16) == node.head()
 
         await eventually(all_is_kept, "the keeper has saved the newest block")
-        await kill(stack, ["keeper"])
-        for step in ONE_CYCLE[3:5]:
-            node.mine()
-            await all_sent(slow_desk, deals, step)
-        forgotten = node.head()
-        await kill(stack, [ANVIL])
-        await start(stack, [ANVIL, "keeper"])
+        async with killed(stack, "keeper"):
+            for step in ONE_CYCLE[3:5]:
+                node.mine()
+                await all_sent(slow_desk, deals, step)
+            forgotten = node.head()
+            async with killed(stack, ANVIL):
+                pass
         assert node.head() < forgotten
     await check_all(slow_desk, deals, before, exact=False)
     # What had been mined in the blocks that are gone is in others now.
@@ -78,26 +76,23 @@ async def test_blocks_that_a_killed_node_forgets_are_made_up_with_the_same_trans
     assert "Borrow at the variable rate" in moved
 
 
-async def test_a_lost_reply_never_sends_twice(slow_desk: Desk) -> None:
-    """In every step the node takes what it is sent, and the worker dies before it hears of it."""
+async def test_a_worker_that_dies_while_it_sends_does_not_send_twice(slow_desk: Desk) -> None:
+    """In every step nobody knows whether the node has taken what was saved to be sent."""
     node, stack = slow_desk.node(), slow_desk.stack
     before = Treasury.of(node, slow_desk)
     anvil = load_state(stack.folder).processes[ANVIL].pid
     async with one_deal_in_every_step(slow_desk) as deals:
-        await kill(stack, ["signer"])
-        node.mine()
         under_way = list(zip(deals[1:], IN_A_ROW, strict=False))
-        for deal_id, step in under_way:
-            await slow_desk.prepared(deal_id, step)
-        os.kill(anvil, signal.SIGSTOP)  # it takes bytes, and does nothing about them yet
+        async with killed(stack, "signer"):
+            node.mine()
+            for deal_id, step in under_way:
+                await slow_desk.prepared(deal_id, step)
+            os.kill(anvil, signal.SIGSTOP)  # it is sent bytes, and does nothing about them yet
         try:
-            await start(stack, ["signer"])
             for deal_id, step in under_way:
                 await slow_desk.saved(deal_id, step)
-            await kill(stack, ["chain"])
+            async with killed(stack, "chain"):
+                os.kill(anvil, signal.SIGCONT)
         finally:
             os.kill(anvil, signal.SIGCONT)
-        for deal_id, step in under_way:
-            await slow_desk.sent(deal_id, step)
-        await start(stack, ["chain"])
     await check_all(slow_desk, deals, before)

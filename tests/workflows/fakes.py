@@ -41,7 +41,7 @@ from activities.transactions.interface import (
 from activities.transactions.prepare import gap_filler
 from domain.deals import Step
 from domain.errors import DealError
-from domain.exits import debt_bound
+from domain.exits import topped_up
 from domain.identifiers import Address, ChainId
 from domain.positions import Position
 from domain.sizing import Sizing
@@ -296,7 +296,7 @@ def after_step(step: Step, before: Position, borrowed: int) -> Position:
         Step.SWAP: {"par": before.par - borrowed, "discount": borrowed + gained},
         Step.REDEEM: {"par": before.par + before.discount, "discount": 0},
         Step.UNWIND: {"par": before.par + before.discount, "discount": 0},
-        Step.TOP_UP: {"par": debt_bound(before.debt)},
+        Step.TOP_UP: {"par": topped_up(before.debt)},
         Step.SETTLE: {
             "wei": before.wei + before.collateral + before.weth,
             "weth": 0,

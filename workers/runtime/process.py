@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import psycopg
 import structlog
@@ -19,6 +20,8 @@ from domain.errors import DealError
 from workers.runtime.connect import connect
 from workers.runtime.settings import WorkerSettings
 from workers.runtime.telemetry import serve_metrics, set_up_logging, tracing_interceptors
+
+_LINGER_SECONDS: Final = 0.25
 
 _log = structlog.get_logger(__name__)
 S = TypeVar("S", bound=WorkerSettings)
@@ -33,6 +36,9 @@ def run_process(name: str, settings: type[S], build: Build[S]) -> None:
     except DealError as error:
         _log.error("worker cannot run", worker=name, **error.problem.model_dump(exclude_none=True))
         sys.exit(error.exit_code)
+    finally:
+        # The SDK's own threads must be done with Python before it ends, or it ends with an abort.
+        time.sleep(_LINGER_SECONDS)
 
 
 async def _serve(name: str, settings: S, build: Build[S]) -> None:
