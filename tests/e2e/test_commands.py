@@ -9,8 +9,8 @@ import pytest
 
 from domain.deals import Command, DealStatus, Step
 from domain.errors import NotAllowed
-from tests.e2e.test_deals import Treasury, total
 from tests.support.desk import Desk
+from tests.support.treasury import Treasury, total
 
 UP_TO_SETTLE = (
     Step.FUND,

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 
 import pytest
 
 from domain.deals import DealStatus, Step
 from domain.errors import Conflict
-from domain.views import DealView
 from tests.support.desk import Desk
-from tests.support.node import Node
+from tests.support.treasury import Treasury, total
 
 ONE_CYCLE = (
     Step.FUND,
@@ -23,29 +21,6 @@ ONE_CYCLE = (
     Step.SETTLE,
     Step.SWEEP,
 )
-
-
-@dataclass(frozen=True)
-class Treasury:
-    """What the treasury holds: wei, and units of USDT."""
-
-    wei: int
-    par: int
-
-    @classmethod
-    def of(cls, node: Node, desk: Desk) -> Treasury:
-        treasury = desk.treasury
-        return cls(node.wei(treasury), node.token("usdt", treasury))
-
-    def __sub__(self, before: Treasury) -> Treasury:
-        return Treasury(self.wei - before.wei, self.par - before.par)
-
-
-def total(views: list[DealView]) -> Treasury:
-    """The sum of the deals' settlements."""
-    settlements = [view.settlement for view in views if view.settlement is not None]
-    assert len(settlements) == len(views)
-    return Treasury(sum(s.ether_wei for s in settlements), sum(s.par for s in settlements))
 
 
 @pytest.mark.parametrize("chain_id", [138, 651940])

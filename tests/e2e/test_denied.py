@@ -9,9 +9,9 @@ import pytest
 
 from domain.deals import DealStatus
 from domain.views import DealView
-from tests.e2e.test_deals import Treasury
 from tests.support.desk import Desk
 from tests.support.node import Node
+from tests.support.treasury import Treasury
 
 
 class Untouched:

@@ -9,8 +9,8 @@ import pytest
 
 from domain.deals import Command, DealStatus, Step
 from tests.e2e.test_commands import walk_to
-from tests.e2e.test_deals import Treasury, total
 from tests.support.desk import Desk
+from tests.support.treasury import Treasury, total
 
 
 @asynccontextmanager

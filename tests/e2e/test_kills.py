@@ -19,9 +19,10 @@ from domain.identifiers import DealId
 from domain.views import DealView
 from starters.local.processes import marked
 from starters.local.stack import Stack
-from tests.e2e.test_deals import ONE_CYCLE, Treasury, total
+from tests.e2e.test_deals import ONE_CYCLE
 from tests.support.desk import Desk
 from tests.support.stacks import left_behind
+from tests.support.treasury import Treasury, total
 
 WORKERS: Final = ("deals", "chain", "signer")
 GAS_OF_FUNDING_WEI: Final = 21_000 * 10**10

@@ -12,7 +12,7 @@ import pytest
 
 from domain.identifiers import DealId
 from starters.local.state import load_state
-from tests.e2e.test_deals import ONE_CYCLE, Treasury
+from tests.e2e.test_deals import ONE_CYCLE
 from tests.e2e.test_kills import (
     IN_A_ROW,
     all_sent,
@@ -21,6 +21,7 @@ from tests.e2e.test_kills import (
     one_deal_in_every_step,
 )
 from tests.support.desk import Desk, eventually
+from tests.support.treasury import Treasury
 
 AWAY_SECONDS: Final = 3.0
 ANVIL: Final = "chain-138"

@@ -178,7 +178,8 @@ class Bench:
         before = meters.processor_seconds(stack)
         seconds, _ = await desk.run_at_once(self._plan.deals)
         spent = meters.difference(meters.processor_seconds(stack), before)
-        return Spent(self._plan.deals, seconds, spent)
+        others = spent.pop(meters.OTHERS)
+        return Spent(self._plan.deals, seconds, spent, others)
 
 
 def _node(stack: Stack) -> str:

@@ -79,6 +79,8 @@ class Spent:
     deals: int
     seconds: float
     by_process: dict[str, float]
+    others: float
+    """What everything else on the machine took meanwhile: above 0, the figures are too bad."""
 
     @property
     def total(self) -> float:
@@ -93,6 +95,7 @@ class Spent:
             "by_process": self.by_process,
             "total": self.total,
             "processors_busy": self.total / self.seconds,
+            "processors_busy_with_others": self.others / self.seconds,
         }
 
 

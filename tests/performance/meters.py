@@ -14,6 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 if TYPE_CHECKING:
     from starters.local.stack import Stack
 
+OTHERS = "(everything else)"
+
 _SECONDS = 10.0
 
 
@@ -46,18 +48,27 @@ def node_use(stack: Stack) -> NodeUse:
 
 
 def memory(stack: Stack) -> dict[str, int]:
-    """Resident bytes of each component, its children included."""
-    return {component.name: component.memory for component in stack.status()}
+    """Resident bytes of each component; what a server shares with its children is counted once."""
+    return {
+        component.name: _family_bytes(component.pid)
+        for component in stack.status()
+        if component.pid is not None
+    }
 
 
 def processor_seconds(stack: Stack) -> dict[str, float]:
-    """Processor time (user and system) of each component so far, and this process as `bench`."""
+    """Processor time (user and system) of each component so far, and this process as `bench`.
+
+    `OTHERS` is all the rest of the machine.
+    """
     spent = {
         component.name: _family_seconds(component.pid)
         for component in stack.status()
         if component.pid is not None
-    }
-    return spent | {"bench": _seconds(psutil.Process())}
+    } | {"bench": _seconds(psutil.Process())}
+    times = psutil.cpu_times()
+    everything = float(times.user + times.system)
+    return spent | {OTHERS: everything - sum(spent.values())}
 
 
 def difference(after: Mapping[str, float], before: Mapping[str, float]) -> dict[str, float]:
@@ -66,15 +77,34 @@ def difference(after: Mapping[str, float], before: Mapping[str, float]) -> dict[
     return dict(sorted(spent.items(), key=lambda item: item[1], reverse=True))
 
 
-def _family_seconds(pid: int) -> float:
+def _family(pid: int) -> list[psutil.Process]:
+    """The process, first, and its children; empty if it is gone."""
     try:
         process = psutil.Process(pid)
-        family = [process, *process.children(recursive=True)]
+        return [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:
-        return 0.0
-    # Children that have ended and been waited for are in their parent's account.
-    ended = process.cpu_times()
-    return sum(map(_seconds, family)) + ended.children_user + ended.children_system
+        return []
+
+
+def _family_seconds(pid: int) -> float:
+    family = _family(pid)
+    total = sum(map(_seconds, family))
+    with suppress(psutil.Error, IndexError):
+        # Children that have ended and been waited for are in their parent's account.
+        ended = family[0].cpu_times()
+        total += ended.children_user + ended.children_system
+    return total
+
+
+def _family_bytes(pid: int) -> int:
+    own, shared = 0, [0]
+    for process in _family(pid):
+        with suppress(psutil.Error):
+            used = process.memory_info()
+            common = getattr(used, "shared", 0)  # known on Linux only
+            own += used.rss - common
+            shared.append(common)
+    return own + max(shared)
 
 
 def _seconds(process: psutil.Process) -> float:

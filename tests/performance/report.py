@@ -123,6 +123,8 @@ def _spent(results: Results) -> Table:
     busy = f"{spent.total / spent.seconds:.2f} processors busy"
     each = f"{spent.total / spent.deals * 1000:.0f} ms"
     table.add_row("together", f"{spent.total:.2f} s", each, busy, "")
+    others = f"{spent.others / spent.seconds:.2f} processors busy"
+    table.add_row("everything else", f"{spent.others:.2f} s", "", others, "")
     return table
 
 

@@ -56,6 +56,8 @@ async def _serve(name: str, settings: S, build: Build[S]) -> None:
             _log.info("ready", worker=name, task_queues=[w.task_queue for w in workers])
             await stopping.wait()
         _log.info("draining", worker=name)
+        # All at once: one after the other they would take as many times the drain time.
+        await asyncio.gather(*(worker.shutdown() for worker in workers))
     _log.info("stopped", worker=name)
 
 
