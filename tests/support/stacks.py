@@ -18,11 +18,20 @@ from starters.local.workers import WorkerSpec, default_workers
 
 _COVERAGE = "COVERAGE_"
 _SECONDS_TO_LET_GO = 10.0
+_DEFECTS = (
+    '"level": "error"',
+    '"level": "critical"',
+    "Failed activation",  # of a workflow: it is nondeterministic, or raised what it should not
+    "Failed handling activation",
+    "UnfinishedUpdateHandlersWarning",
+    "was never awaited",
+    "was never retrieved",
+)
 
 
 @contextmanager
 def running_stack(block_time: int | None, chains: tuple[int, ...]) -> Iterator[Stack]:
-    """Run a stack; it has to end without leaving a process or a port behind.
+    """Run a stack; it has to end without a process or a port left behind, or an error logged.
 
     `block_time` is in seconds; None mines every transaction at once.
     """
@@ -34,6 +43,7 @@ def running_stack(block_time: int | None, chains: tuple[int, ...]) -> Iterator[S
         yield stack
         stack.down()
         assert left_behind(stack) == []
+        assert complaints(stack) == []
     finally:
         end_marked(folder)
         shutil.rmtree(folder, ignore_errors=True)
@@ -55,6 +65,16 @@ def left_behind(stack: Stack) -> list[str]:
 
     wait_until(lambda: not still_held(), timeout=_SECONDS_TO_LET_GO)
     return still_held()
+
+
+def complaints(stack: Stack) -> list[str]:
+    """What the workers have logged that they never should, whatever is done to them."""
+    lines = [
+        line
+        for worker in stack.workers
+        for line in (stack.folder / "logs" / f"{worker.name}.log").read_text().splitlines()
+    ]
+    return [line for line in lines if any(sign in line for sign in _DEFECTS)]
 
 
 @contextmanager
