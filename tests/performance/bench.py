@@ -178,7 +178,7 @@ class Bench:
         before = meters.processor_seconds(stack)
         seconds, _ = await desk.run_at_once(self._plan.deals)
         spent = meters.difference(meters.processor_seconds(stack), before)
-        others = spent.pop(meters.OTHERS)
+        others = max(0.0, spent.pop(meters.OTHERS))
         return Spent(self._plan.deals, seconds, spent, others)
 
 
