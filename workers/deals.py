@@ -5,18 +5,17 @@ from datetime import timedelta
 
 from temporalio.client import Client
 from temporalio.worker import Worker
-from temporalio.worker.workflow_sandbox import SandboxRestrictions
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.deals.records import Records
 from workers.runtime.failures import FailureInterceptor
 from workers.runtime.process import database_pool, run_process
-from workers.runtime.sandbox import WorkflowSandbox
 from workers.runtime.settings import DealsWorkerSettings
 from workflows.deal.workflow import TASK_QUEUE, DealWorkflow
 
 _DATABASE_CONNECTIONS = 10
 
-WORKFLOW_RUNNER = WorkflowSandbox(
+WORKFLOW_RUNNER = SandboxedWorkflowRunner(
     restrictions=SandboxRestrictions.default.with_passthrough_modules(
         # Pure code, checked by the import rule: loading it anew would cost every workflow a second
         # of processor time.

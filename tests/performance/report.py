@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _LABELS = {
     "wall_time_1s_blocks": "Wall time at 1-second blocks",
     "wall_time_instant": "Wall time at instant mining",
+    "wall_time_instant_script_tuned": "The same, script polling every 20 ms",
     "deals_per_second": "Deals a second, many at once",
     "transactions": "Transactions",
     "blocks": "Blocks used",

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 240
 FIGURES = {
     "wall_time_instant",
+    "wall_time_instant_script_tuned",
     "deals_per_second",
     "transactions",
     "blocks",
