@@ -61,16 +61,13 @@ class DealError(Exception):
 
     @classmethod
     def from_problem(cls, problem: Problem) -> Self:
-        """Rebuild the error on the far side of a boundary; facts are kept as they were."""
-        return cls(
-            problem.message,
-            next_action=problem.next_action,
-            field=problem.field,
-            value=problem.value,
-            limit=problem.limit,
-            actual=problem.actual,
-            headroom=problem.headroom,
-        )
+        """Rebuild the error on the far side of a boundary; facts are kept as they were.
+
+        Only for the classes of `errors_by_code`, which are made as this one is.
+        """
+        error = cls(problem.message, next_action=problem.next_action)
+        error.problem = problem
+        return error
 
 
 # A ValueError, because only those become findings of a pydantic validation.
@@ -158,6 +155,13 @@ class OutcomeUnknown(DealError):
     retryable = True
 
 
+class ApprovalNeeded(DealError):
+    """Nothing is done before the people who have to approve have done so."""
+
+    code = "approval_needed"
+    exit_code = 6
+
+
 class WaitTimedOut(DealError):
     """The time allowed for waiting ran out; what was waited for goes on."""
 
@@ -173,18 +177,23 @@ class Unavailable(DealError):
 
 
 def errors_by_code() -> dict[str, type[DealError]]:
-    """Every error class by its stable code."""
+    """The error classes by their stable codes, as far as a `Problem` is enough to build them.
+
+    A class that is made from other arguments never crosses a boundary as itself, and one without a
+    code of its own is its parent to whoever reads the problem.
+    """
     found: dict[str, type[DealError]] = {}
     pending: list[type[DealError]] = [DealError]
     while pending:
         kind = pending.pop()
-        found[kind.code] = kind
         pending.extend(kind.__subclasses__())
+        if "code" in vars(kind) and kind.__init__ is DealError.__init__:
+            found[kind.code] = kind
     return found
 
 
 def error_from(problem: Problem) -> DealError:
-    """Return the error that a problem describes; an unknown code becomes a plain `DealError`."""
+    """Return the error that a problem describes; of an unknown code, a plain one that keeps it."""
     return errors_by_code().get(problem.code, DealError).from_problem(problem)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import typer
 
 from domain.deals import DealRequest, DealStatus
-from domain.errors import InvalidInput, error_from
+from domain.errors import ApprovalNeeded, InvalidInput, error_from
 from domain.views import DealView
 from starters.cli import tables
 from starters.cli.documents import deal_document
@@ -50,7 +50,7 @@ def parse_request(options: dict[str, str | None], file: Path | None) -> DealRequ
 
 
 def print_admission(view: DealView, output: Output, web_ui: str | None) -> None:
-    """Print the sizing; raise the refusal if the deal was denied."""
+    """Print the sizing; raise the refusal if the deal was denied, or that it needs approval."""
     if output is Output.JSON:
         print_json(deal_document(view, web_ui=web_ui))
     else:
@@ -59,6 +59,13 @@ def print_admission(view: DealView, output: Output, web_ui: str | None) -> None:
             show_link(web_ui)
     if view.status is DealStatus.DENIED and view.problem is not None:
         raise error_from(view.problem)
+    if view.status is DealStatus.AWAITING_APPROVAL:
+        raise ApprovalNeeded(
+            f"deal {view.request.deal_id} waits for its approval",
+            field="status",
+            value=view.status,
+            next_action="have it approved; `deal wait` follows it to its end",
+        )
     raise typer.Exit(0)
 
 

@@ -234,3 +234,12 @@ def test_a_denial_is_told_with_its_exit_code(admits: Deal, wait: list[str]) -> N
     answer = admits(*arguments(), *wait)
     assert (answer.code, answer.document["status"]) == (5, "DENIED")
     assert Problem.model_validate(answer.problem) == REFUSAL.problem
+
+
+@pytest.mark.parametrize(
+    "admits", [samples.view(status=DealStatus.AWAITING_APPROVAL)], indirect=True
+)
+def test_a_deal_that_needs_approval_is_told_with_its_exit_code(admits: Deal) -> None:
+    answer = admits(*arguments())
+    assert (answer.code, answer.document["status"]) == (6, "AWAITING_APPROVAL")
+    assert (answer.problem["code"], answer.problem["field"]) == ("approval_needed", "status")

@@ -21,10 +21,12 @@ EXIT_CODES = {
     "limit_exceeded": 5,
     "sizing_refused": 5,
     "signing_refused": 5,
+    "approval_needed": 6,
     "outcome_unknown": 7,
     "timed_out": 124,
 }
-"""1 failed, 2 usage, 4 not allowed, 5 denied by policy, 7 outcome unknown, 124 timed out."""
+"""1 failed, 2 usage, 4 not allowed, 5 denied by policy, 6 needs approval, 7 outcome
+unknown, 124 timed out."""
 
 KINDS = [
     kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, DealError)
@@ -93,8 +95,30 @@ def test_an_unknown_code_is_still_an_error_with_its_facts() -> None:
     problem = Problem(code="of_a_newer_version", message="m", next_action="n", field="f", value="v")
     error = error_from(problem)
     assert type(error) is DealError
-    assert (error.problem.message, error.problem.field, error.problem.value) == ("m", "f", "v")
-    assert error.exit_code == 1
+    assert error.problem == problem
+    assert (str(error), error.exit_code) == ("m", 1)
+
+
+def test_an_error_that_is_made_from_other_arguments_is_told_as_a_plain_one() -> None:
+    class Odd(DealError):
+        code = "odd"
+
+        def __init__(self, *, what: str) -> None:
+            super().__init__(what, next_action="look")
+
+    problem = Odd(what="it broke").problem
+    assert problem.code == "odd"
+    error = error_from(problem)
+    assert type(error) is DealError
+    assert error.problem == problem
+
+
+def test_a_class_without_a_code_of_its_own_does_not_take_its_parents() -> None:
+    class Narrower(InvalidInput):
+        pass
+
+    problem = Narrower("no", next_action="another").problem
+    assert type(error_from(problem)) is InvalidInput
 
 
 def test_refused_input_is_a_finding_of_a_models_validation() -> None:
