@@ -1,4 +1,4 @@
-"""The real stacks that several test folders share, started when the first test asks for one."""
+"""The real servers that several test folders share, started when the first test asks for one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,21 @@ import pytest
 
 from starters.local.stack import Stack
 from tests.support.desk import Desk
+from tests.support.postgres import Database, Postgres, running_postgres
 from tests.support.stacks import running_stack
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A Postgres alone, without a stack."""
+    with running_postgres() as postgres:
+        yield postgres
+
+
+@pytest.fixture(scope="module")
+def database(postgres: Postgres) -> Database:
+    """A database with our schema, for the tests of one module."""
+    return postgres.migrated()
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from psycopg.conninfo import make_conninfo
 from web3 import HTTPProvider, Web3
 from web3.contract import Contract
 from web3.types import RPCEndpoint, RPCResponse
@@ -38,17 +37,6 @@ _ARTIFACTS: Final = ARTIFACTS | {
     "a_weth": ARTIFACTS["usdt"],
     "variable_debt_usdt": ARTIFACTS["usdt"],
 }
-
-
-@dataclass(frozen=True)
-class Database:
-    """One database; `owner` is its owner's URL."""
-
-    owner: str
-
-    def role(self, name: str) -> str:
-        """The URL of one of the roles of the migrations."""
-        return make_conninfo(self.owner, user=name)
 
 
 @dataclass(frozen=True)

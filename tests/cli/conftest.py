@@ -11,9 +11,6 @@ import pytest
 from typer.testing import CliRunner
 
 from starters.cli.main import app
-from tests.activities.deals.postgres import database, postgres
-
-__all__ = ["database", "postgres"]
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from starters.cli import follow, formats, tables
 from starters.cli.live import LiveDeal, steps_ahead
 from starters.deals.failures import not_found
 from tests.activities.deals import samples
-from tests.activities.deals.postgres import Database
 from tests.cli.conftest import Deal
+from tests.support.postgres import Database
 
 PROBLEM = Problem(code="simulation_failed", message="it reverts", next_action="look")
 UNKNOWN = OutcomeUnknown("nobody knows", next_action="look").problem
@@ -144,14 +144,14 @@ def test_waiting_for_a_deal_temporal_has_forgotten_asks_the_records(  # noqa: PL
     code: int,
 ) -> None:
     async def record(status: DealStatus) -> None:
-        async with AsyncConnectionPool(database.url("deal_records"), open=False) as pool:
+        async with AsyncConnectionPool(database.role("deal_records"), open=False) as pool:
             view = samples.view("forgotten", status=status)
             await Records(pool).record_deal(DealRecord(view=view))
 
     if recorded is not None:
         asyncio.run(record(recorded))
     stage.views = []
-    monkeypatch.setenv("DEAL_DATABASE_URL", database.url("deal_reader"))
+    monkeypatch.setenv("DEAL_DATABASE_URL", database.role("deal_reader"))
     assert deal("wait", "forgotten" if recorded else "unknown").code == code
 
 

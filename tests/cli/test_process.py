@@ -10,8 +10,8 @@ import pytest
 
 from starters.cli import errors, local, main, output
 from starters.local import state
-from tests.activities.deals.postgres import Database
 from tests.cli.conftest import Deal
+from tests.support.postgres import Database
 
 ROOT = Path(main.__file__).parents[2]
 HELP = """
@@ -114,7 +114,7 @@ def test_a_reader_that_goes_away_is_no_error(deal: Deal, database: Database) -> 
     process = subprocess.Popen(
         command,
         env=environment(
-            DEAL_DATABASE_URL=database.url("deal_reader"), TEMPORAL_ADDRESS="127.0.0.1:1"
+            DEAL_DATABASE_URL=database.role("deal_reader"), TEMPORAL_ADDRESS="127.0.0.1:1"
         ),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -160,7 +160,7 @@ def test_a_password_in_a_url_is_never_shown(deal: Deal, monkeypatch: pytest.Monk
 def test_the_local_stack_fills_what_the_environment_leaves_open(
     deal: Deal, database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    url = database.url("deal_reader")
+    url = database.role("deal_reader")
     stack = state.StackState(environment={"DEAL_DATABASE_URL": url, "DEAL_WEB_UI": "http://stack"})
     monkeypatch.setenv("DEAL_LOCAL_DIR", str(tmp_path))
     monkeypatch.delenv("DEAL_DATABASE_URL", raising=False)

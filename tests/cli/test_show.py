@@ -13,8 +13,8 @@ from domain.errors import InvalidInput
 from domain.views import DealView
 from starters.cli.show import parse_since
 from tests.activities.deals import samples
-from tests.activities.deals.postgres import Database
 from tests.cli.conftest import Deal
+from tests.support.postgres import Database
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 NAMES = ("one", "two", "three")
@@ -38,8 +38,8 @@ async def fill(url: str) -> None:
 @pytest.fixture(scope="module")
 def filled(database: Database) -> str:
     """The reader's URL of a database with three deals."""
-    asyncio.run(fill(database.url("deal_records")))
-    return database.url("deal_reader")
+    asyncio.run(fill(database.role("deal_records")))
+    return database.role("deal_reader")
 
 
 @pytest.fixture

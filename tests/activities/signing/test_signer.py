@@ -516,7 +516,7 @@ async def test_a_pool_without_autocommit_only_costs_round_trips(
     profiles: Mapping[ChainId, ChainProfile], keys: LocalKeyProvider, database: Any, as_owner: Owner
 ) -> None:
     async with AsyncConnectionPool[psycopg.AsyncConnection[Any]](
-        database.signer, min_size=1, open=False
+        database.role("deal_signer"), min_size=1, open=False
     ) as pool:
         signer = Signer(profiles, keys, pool)
         accounts = await signer.open_account(OpenAccount(deal_id=DealId("alpha")))

@@ -14,7 +14,6 @@ from domain.deals import Step
 from domain.errors import NotAllowed
 from domain.identifiers import ChainId, DealId
 from domain.transactions import INTENT_TRANSITIONS, IntentState, PreparedBatch
-from tests.activities.chain import Database
 from tests.activities.transactions.samples import (
     FEES,
     HIGHER,
@@ -25,6 +24,7 @@ from tests.activities.transactions.samples import (
     included,
     signed,
 )
+from tests.support.postgres import Database
 
 TABLES = ("accounts", "batches", "intents", "attempts", "intent_transitions")
 Rows = list[tuple[Any, ...]]
