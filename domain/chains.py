@@ -13,6 +13,9 @@ from domain.identifiers import Address, ChainId, ModuleId
 PRICED_ONCE: Final = (Step.FUND, Step.WRAP, Step.COLLATERALIZE, Step.BORROW, Step.SETTLE)
 PRICED_PER_CYCLE: Final = (Step.SWAP, Step.REDEEM)
 """The steps whose gas a profile must state, because sizing reckons with it."""
+_SHORTEST_SHELF_LIFE: Final = 30
+_SHELF_LIFE_BLOCKS: Final = 10
+"""A batch goes from simulation to signature in well under a second, unless something was away."""
 
 
 class _Profile(BaseModel):
@@ -46,6 +49,8 @@ class SubmissionLimits(_Profile):
 
     submission_timeout_seconds: Annotated[int, Field(ge=1)] = 120
     poll_interval_seconds: Annotated[Decimal, Field(gt=0, le=60)] = Decimal("0.05")
+    shelf_life_seconds: Annotated[int, Field(ge=1)] | None = None
+    """For how long a simulation stands until it is signed; by default a few blocks."""
 
 
 class ModuleProfile(_Profile):
@@ -96,6 +101,12 @@ class ChainProfile(_Profile):
     fees: FeePolicy
     limits: SubmissionLimits = SubmissionLimits()
     modules: dict[ModuleId, ModuleProfile]
+
+    @property
+    def shelf_life_seconds(self) -> int:
+        """For how long after its simulation a batch may be signed for the first time."""
+        usual = max(_SHORTEST_SHELF_LIFE, _SHELF_LIFE_BLOCKS * self.block_time_seconds)
+        return self.limits.shelf_life_seconds or usual
 
     def contract(self, name: str) -> Address:
         """Address of a named contract; raises `NotFound` if the manifest does not have it."""

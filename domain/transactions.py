@@ -178,6 +178,11 @@ class PreparedBatch(_Model):
     bounds: tuple[Bound, ...]
     simulated_block: Annotated[int, Field(ge=0)]
     simulated_changes: dict[Asset, SignedUnits]
+    prepared_at: Annotated[int, Field(ge=0)] = 0
+    """When it was simulated, in Unix seconds of the engine's clock.
+
+    Not the chain's: the signer, which has no way to a node, holds it against a clock of its own.
+    """
 
     def digest(self) -> str:
         """SHA-256 over the typed fields and the simulated changes."""

@@ -109,6 +109,10 @@ class Journal:
         it may be out and need a higher fee. Raises `Unavailable`.
         """
         await self._insert(_entry("withheld", batch, intent) for intent in batch.intents)
+        return await self.signed_before(batch)
+
+    async def signed_before(self, batch: PreparedBatch) -> tuple[str, ...]:
+        """The intents that were signed with the bodies they have here. Raises `Unavailable`."""
         ids = [intent.intent_id for intent in batch.intents]
         bodies = [intent.body_digest() for intent in batch.intents]
         async with connected(self._pool) as connection:

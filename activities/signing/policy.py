@@ -62,6 +62,25 @@ def review(
     return next(_findings(order, profiles, accounts, now), None)
 
 
+def review_age(batch: PreparedBatch, profile: ChainProfile, now: int) -> Finding | None:
+    """Return why the batch is too old to be signed for the first time, or None.
+
+    What it was simulated on may have moved since. One from the future is as wrong as an old one:
+    then the clocks differ by so much that no age can be told.
+    """
+    age, limit = now - batch.prepared_at, profile.shelf_life_seconds
+    if abs(age) <= limit:
+        return None
+    return Finding(
+        "stale",
+        "the batch was simulated too long ago",
+        value=batch.prepared_at,
+        limit=f"{limit} seconds",
+        actual=f"{age} seconds",
+        next_action=f"{_REPREPARE}; if that does not help, compare the clocks of the hosts",
+    )
+
+
 def review_withholding(batch: PreparedBatch, accounts: DealAccounts) -> Finding | None:
     """Return why these intents may not be withheld, or None: a deal can only withhold its own."""
     return next(_withholding_findings(batch, accounts), None)

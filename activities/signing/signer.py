@@ -18,7 +18,7 @@ from activities.signing.interface import (
     WithheldBatch,
 )
 from activities.signing.journal import Journal
-from activities.signing.policy import no_account, review, review_withholding
+from activities.signing.policy import is_no_op, no_account, review, review_age, review_withholding
 from activities.signing.providers.provider import TREASURY, KeyProvider
 from domain.chains import ChainProfile
 from domain.errors import SigningRefused
@@ -69,6 +69,7 @@ class Signer(SigningActivities):
         batch = order.batch
         key = await self._key(batch)
         finding = review(order, self._profiles, await self._deal_accounts(key), self._clock())
+        finding = finding or await self._review_age(batch, self._profiles[order.chain_id])
         if finding is None:
             transactions = await self._sign(batch, key)
             finding = await self.journal.record_signed(batch, transactions)
@@ -88,6 +89,15 @@ class Signer(SigningActivities):
         if finding is not None:
             raise await self._refused(batch, finding)
         return WithheldBatch(signed=await self.journal.withhold(batch))
+
+    async def _review_age(self, batch: PreparedBatch, profile: ChainProfile) -> Finding | None:
+        """Say that the batch is too old, unless it has no effect or was signed in time before."""
+        finding = review_age(batch, profile, self._clock())
+        if finding is None:
+            return None
+        signed = set(await self.journal.signed_before(batch))
+        exempt = all(is_no_op(i) or i.intent_id in signed for i in batch.intents)
+        return None if exempt else finding
 
     async def _key(self, batch: PreparedBatch) -> DealKey:
         key = await self._accounts.find(batch.key.deal_id)

@@ -1,6 +1,7 @@
 """From a draft to a numbered batch: simulate, check, price, store."""
 
 import asyncio
+import time
 from decimal import ROUND_CEILING
 
 from activities.protocols.effects import EffectReader
@@ -38,6 +39,7 @@ class Preparer:
         stored = await self._store.batch(order.key)
         if stored is not None:
             return stored
+        prepared_at = int(time.time())
         undone = asyncio.create_task(self._broadcaster.ensure_nothing_undone(order.key.deal_id))
         try:
             draft = await self._builder.build(order)
@@ -59,6 +61,7 @@ class Preparer:
             bounds=bounds,
             simulated_block=simulation.block_number,
             simulated_changes=changes,
+            prepared_at=prepared_at,
         )
         return await self._store.add_batch(batch, mined_nonce=draft.mined_nonce)
 

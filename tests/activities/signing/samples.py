@@ -94,6 +94,7 @@ class Batches:
             bounds=(),
             simulated_block=7,
             simulated_changes=changes or {},
+            prepared_at=int(time.time()),
         )
 
     def intent(self, key: BatchKey, index: int, nonce: int, **fields: Any) -> Intent:

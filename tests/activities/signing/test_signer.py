@@ -35,6 +35,7 @@ from tests.activities.signing.samples import (
     ETHER,
     HIGHER,
     POOL,
+    PROFILES,
     STRANGER,
     WETH,
     Batches,
@@ -522,3 +523,61 @@ async def test_a_pool_without_autocommit_only_costs_round_trips(
         accounts = await signer.open_account(OpenAccount(deal_id=DealId("alpha")))
         await signer.sign_batch(Batches(accounts).order(Step.BORROW))
     assert len(decisions(as_owner)) == 1
+
+
+class TestShelfLife:
+    """What was simulated long ago is not signed: what it was simulated on may have moved."""
+
+    LIMIT = PROFILES[CHAIN].shelf_life_seconds
+
+    async def at(self, signer: Signer, order: SignBatch, seconds: int) -> SignedBatch:
+        """Sign so many seconds after the batch was prepared."""
+        signer._clock = lambda: order.batch.prepared_at + seconds
+        return await signer.sign_batch(order)
+
+    async def test_a_batch_is_signed_to_the_end_of_its_shelf_life(
+        self, signer: Signer, batches: Batches
+    ) -> None:
+        assert self.LIMIT == 30
+        await self.at(signer, batches.order(Step.SWAP), self.LIMIT)
+
+    @pytest.mark.parametrize("seconds", [LIMIT + 1, -LIMIT - 1])
+    async def test_after_that_it_is_refused_and_recorded(
+        self, signer: Signer, batches: Batches, as_owner: Owner, seconds: int
+    ) -> None:
+        order = batches.order(Step.WRAP)
+        with pytest.raises(SigningRefused) as caught:
+            await self.at(signer, order, seconds)
+        problem = caught.value.problem
+        assert (problem.field, problem.actual) == ("stale", f"{seconds} seconds")
+        assert problem.next_action.startswith("prepare the batch again")
+        intent_id = order.batch.intents[0].intent_id
+        assert decisions(as_owner) == [("refused", intent_id, "stale")]
+        # It can still be promised away, which is how its nonce is given back.
+        assert (await signer.withhold_batch(order.batch)).signed == ()
+
+    async def test_one_that_does_not_say_when_it_was_prepared_is_refused(
+        self, signer: Signer, batches: Batches
+    ) -> None:
+        timeless = batches.order(Step.WRAP).batch.model_copy(update={"prepared_at": 0})
+        assert await refused(signer.sign_batch(order_of(timeless))) == "stale"
+
+    async def test_what_was_signed_in_time_is_signed_again_and_at_other_fees(
+        self, signer: Signer, batches: Batches
+    ) -> None:
+        order = batches.order(Step.SWAP)
+        first = await self.at(signer, order, 1)
+        assert await self.at(signer, order, 10_000) == first
+        higher = await self.at(signer, with_fees(order, HIGHER), 10_000)
+        assert higher.transactions[0].fees == HIGHER
+
+    async def test_another_body_is_no_replacement_of_what_was_signed(
+        self, signer: Signer, batches: Batches
+    ) -> None:
+        await self.at(signer, batches.order(Step.COLLATERALIZE), 1)
+        assert await refused(self.at(signer, other_body(batches), 10_000)) == "stale"
+
+    async def test_no_ops_are_signed_however_old_they_are(
+        self, signer: Signer, batches: Batches
+    ) -> None:
+        await self.at(signer, batches.no_op(), 10_000)

@@ -90,6 +90,7 @@ async def test_an_intent_is_typed_priced_and_numbered(desk: Desk) -> None:
     batch = await desk.prepare(Step.COLLATERALIZE)
     approve, supply = batch.intents
     assert nonces(batch) == [before, before + 1]
+    assert 0 <= time.time() - batch.prepared_at <= 10  # the engine's clock, not the chain's
     assert [i.intent_id for i in batch.intents] == [f"{batch.key}/0", f"{batch.key}/1"]
     assert {intent.sender for intent in batch.intents} == {desk.account} == {batch.account}
     assert (approve.to, supply.to) == (

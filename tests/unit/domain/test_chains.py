@@ -127,6 +127,16 @@ def test_what_a_profile_does_not_say_has_a_careful_default() -> None:
     assert not chain.module(ModuleId("usdtz")).pipelined
 
 
+@pytest.mark.parametrize(
+    ("block_time", "limits", "seconds"),
+    [(1, {}, 30), (3, {}, 30), (12, {}, 120), (12, {"shelf_life_seconds": 20}, 20)],
+)
+def test_a_simulation_stands_for_half_a_minute_or_ten_blocks_unless_it_is_said(
+    block_time: int, limits: dict[str, int], seconds: int
+) -> None:
+    assert profile(block_time_seconds=block_time, limits=limits).shelf_life_seconds == seconds
+
+
 @pytest.mark.parametrize("step", [*PRICED_ONCE, *PRICED_PER_CYCLE])
 def test_a_module_without_an_estimate_for_a_steps_gas_is_refused(step: Step) -> None:
     gas = {name: units for name, units in GAS.items() if name is not step}
