@@ -54,12 +54,14 @@ INTENT_TRANSITIONS: Final[Mapping[IntentState, frozenset[IntentState]]] = {
     IntentState.INCLUDED: frozenset({IntentState.FINALIZED, IntentState.BROADCAST}),
     IntentState.REVERTED: frozenset({IntentState.FINALIZED, IntentState.BROADCAST}),
     IntentState.REPLACED: frozenset({IntentState.FINALIZED, IntentState.BROADCAST}),
-    IntentState.FINALIZED: frozenset(),
+    IntentState.FINALIZED: frozenset({IntentState.BROADCAST}),
     IntentState.ABANDONED: frozenset(),
 }
 """The whole state machine; the database holds the same table as a constraint.
 
-`ABANDONED` is an intent of which no signature exists and whose nonce was given back.
+`ABANDONED` is an intent of which no signature exists and whose nonce was given back. `REPLACED` is
+one whose nonce a no-op has used, or somebody else. What is `FINALIZED` is sent again only if its
+chain broke its promise and a person has accepted that.
 """
 
 

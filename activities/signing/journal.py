@@ -23,6 +23,9 @@ from domain.transactions import Intent, PreparedBatch, SignedTransaction
 GENESIS: Final = "0" * 64
 """What the first row has for the hash of the one before it."""
 
+CHAIN_LATCHED: Final = "chain_latched"
+"""The rule that is no refusal: the same request may be signed after the latch is cleared."""
+
 _INSERT: Final = """
 INSERT INTO signing.journal (decision, batch, intent_id, chain_id, account, nonce, body_digest,
     no_op, max_fee_per_gas, max_priority_fee_per_gas, transaction_hash, rule, reason)
@@ -49,6 +52,7 @@ _LIMITS: Final = {
     "nonce_filled": "nothing new at a nonce that a no-op has filled",
     "intent_moved": "one nonce for each intent, for ever",
     "withheld": "nothing that was withheld",
+    CHAIN_LATCHED: "nothing new while the chain is latched",
 }
 
 

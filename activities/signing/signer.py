@@ -17,13 +17,16 @@ from activities.signing.interface import (
     SigningActivities,
     WithheldBatch,
 )
-from activities.signing.journal import Journal
+from activities.signing.journal import CHAIN_LATCHED, Journal
 from activities.signing.policy import is_no_op, no_account, review, review_age, review_withholding
 from activities.signing.providers.provider import TREASURY, KeyProvider
 from domain.chains import ChainProfile
-from domain.errors import SigningRefused
+from domain.errors import SigningRefused, Unavailable
 from domain.identifiers import ChainId
 from domain.transactions import PreparedBatch, SignedTransaction
+
+Review = Callable[[SignBatch, Mapping[ChainId, ChainProfile], DealAccounts, int], Finding | None]
+"""A signing policy: what does not hold of an order, or None if all of it may be signed."""
 
 
 def _unix_time() -> int:
@@ -39,15 +42,18 @@ class Signer(SigningActivities):
         keys: KeyProvider,
         pool: Pool,
         clock: Callable[[], int] = _unix_time,
+        *,
+        review: Review = review,
     ) -> None:
         """Take the chains it may sign for, the keys, and its own database.
 
-        `clock` gives Unix seconds, against which deadlines are held.
+        `clock` gives Unix seconds, against which deadlines are held; `review` is the policy.
         """
         self._profiles = profiles
         self._keys = keys
         self._accounts = Accounts(pool, keys)
         self._clock = clock
+        self._review = review
         self.journal = Journal(pool)
 
     @activity.defn
@@ -68,13 +74,15 @@ class Signer(SigningActivities):
         """
         batch = order.batch
         key = await self._key(batch)
-        finding = review(order, self._profiles, await self._deal_accounts(key), self._clock())
+        finding = self._review(order, self._profiles, await self._deal_accounts(key), self._clock())
         finding = finding or await self._review_age(batch, self._profiles[order.chain_id])
         if finding is None:
             transactions = await self._sign(batch, key)
             finding = await self.journal.record_signed(batch, transactions)
             if finding is None:
                 return SignedBatch(transactions=transactions)
+            if finding.rule == CHAIN_LATCHED:
+                raise _latched(order.chain_id, finding)
         raise await self._refused(batch, finding)
 
     @activity.defn
@@ -116,3 +124,13 @@ class Signer(SigningActivities):
     async def _refused(self, batch: PreparedBatch, finding: Finding) -> SigningRefused:
         await self.journal.record_refused(batch, finding)
         return finding.error()
+
+
+def _latched(chain_id: ChainId, finding: Finding) -> Unavailable:
+    return Unavailable(
+        f"nothing is signed on chain {chain_id}: it took back what it had called final",
+        field="chain_id",
+        value=chain_id,
+        limit=finding.limit,
+        next_action=f"look with `deal chain status {chain_id}`, then release it",
+    )

@@ -14,7 +14,7 @@ from activities.transactions.interface import (
     PrepareBatch,
     TransactionActivities,
 )
-from activities.transactions.prepare import Preparer, gap_filler
+from activities.transactions.prepare import DraftBuilder, Preparer, gap_filler
 from activities.transactions.store import Pool, TransactionStore
 from domain.chains import ChainProfile
 from domain.errors import DealError, OutcomeUnknown
@@ -25,14 +25,24 @@ from domain.transactions import PreparedBatch
 class TransactionEngine(TransactionActivities):
     """Prepares, delivers, abandons and finalises batches on one chain."""
 
-    def __init__(
-        self, profile: ChainProfile, rpc: Rpc, reader: ChainReader, pool: Pool, treasury: Address
+    def __init__(  # noqa: PLR0913 - what one chain's engine consists of
+        self,
+        profile: ChainProfile,
+        rpc: Rpc,
+        reader: ChainReader,
+        pool: Pool,
+        treasury: Address,
+        *,
+        builder: DraftBuilder | None = None,
     ) -> None:
-        """Take the chain's profile and connections, and the treasury's address."""
+        """Take the chain's profile and connections, and the treasury's address.
+
+        `builder` makes the drafts, by default those of a deal's steps.
+        """
         self._reader = reader
         self._store = TransactionStore(pool)
         broadcaster = Broadcaster(profile.chain_id, rpc, self._store)
-        builder = StepBuilder(reader, treasury)
+        builder = builder or StepBuilder(reader, treasury)
         self._preparer = Preparer(profile, rpc, builder, self._store, broadcaster)
         self._deliverer = Deliverer(reader, self._store, broadcaster, treasury)
 

@@ -3,9 +3,10 @@
 import asyncio
 import time
 from decimal import ROUND_CEILING
+from typing import Protocol
 
 from activities.protocols.effects import EffectReader
-from activities.protocols.steps import TRANSFER_GAS, Call, Draft, StepBuilder
+from activities.protocols.steps import TRANSFER_GAS, Call, Draft
 from activities.rpc.client import Rpc
 from activities.transactions.broadcast import Broadcaster
 from activities.transactions.interface import PrepareBatch
@@ -16,6 +17,14 @@ from domain.errors import LimitExceeded
 from domain.transactions import Asset, BatchKey, Bound, Intent, PreparedBatch, check_bounds
 
 
+class DraftBuilder(Protocol):
+    """Builds the calls of an order, with the post-conditions they must meet."""
+
+    async def build(self, order: PrepareBatch) -> Draft:
+        """The draft; raises what the order's step cannot do now."""
+        ...
+
+
 class Preparer:
     """Prepares batches for one chain; the same key always gives the same batch."""
 
@@ -23,7 +32,7 @@ class Preparer:
         self,
         profile: ChainProfile,
         rpc: Rpc,
-        builder: StepBuilder,
+        builder: DraftBuilder,
         store: TransactionStore,
         broadcaster: Broadcaster,
     ) -> None:

@@ -55,7 +55,8 @@ def engine_database(migrated: Database) -> Iterator[Database]:
     with psycopg.connect(migrated.owner, autocommit=True) as connection:
         connection.execute(
             "TRUNCATE transactions.attempts, transactions.intents, transactions.batches,"
-            " transactions.accounts"
+            " transactions.accounts, transactions.alerts, transactions.notices,"
+            " transactions.checkpoints, transactions.chain_status, signing.latches"
         )
 
 

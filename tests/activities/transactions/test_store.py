@@ -67,6 +67,12 @@ def nonces(batches: Iterable[PreparedBatch]) -> list[int]:
     return [intent.nonce for batch in batches for intent in batch.intents]
 
 
+CLEARED_LATCH = """
+INSERT INTO signing.latches (chain_id, problem, cleared_at, cleared_by, cleared_why)
+VALUES (%s, '{}', 'infinity', 'ann', 'looked')
+"""
+
+
 class TestStates:
     def test_the_database_has_the_domains_table_of_transitions(self, as_owner: Execute) -> None:
         rows = as_owner("SELECT before, after FROM transactions.intent_transitions")
@@ -76,11 +82,33 @@ class TestStates:
         assert set(rows) == table
         assert len(rows) == len(table)
 
+    async def test_what_is_final_goes_out_again_only_after_a_latch_was_cleared(
+        self, store: TransactionStore, engine_database: Database
+    ) -> None:
+        await store.add_batch(batch_of(1), mined_nonce=0)
+        chain = batch_of(1).intents[0].chain_id
+        with psycopg.connect(engine_database.owner) as owner:
+            owner.execute("SET session_replication_role = replica")
+            owner.execute("UPDATE transactions.intents SET state='FINALIZED', block_hash = '0xaa'")
+        with psycopg.connect(engine_database.role("deal_engine"), autocommit=True) as engine:
+            move = "UPDATE transactions.intents SET state = 'BROADCAST'"
+            engine.execute(
+                "INSERT INTO signing.latches (chain_id, problem) VALUES (%s, '{}')", (chain,)
+            )
+            with pytest.raises(psycopg.errors.CheckViolation, match="no latch of its chain"):
+                engine.execute(move)
+            engine.execute(
+                "UPDATE signing.latches SET cleared_at = now(), cleared_by = 'ann',"
+                " cleared_why = 'looked'"
+            )
+            assert engine.execute(move).rowcount == 1
+
     async def test_it_refuses_every_other_transition(
         self, store: TransactionStore, engine_database: Database
     ) -> None:
         await store.add_batch(batch_of(1), mined_nonce=0)
         with psycopg.connect(engine_database.role("deal_engine"), autocommit=True) as engine:
+            engine.execute(CLEARED_LATCH, (batch_of(1).intents[0].chain_id,))
             for before in IntentState:
                 for after in IntentState:
                     # Past the guards, as if it had come there step by step.
@@ -130,11 +158,14 @@ class TestStates:
         ],
     )
     async def test_an_intent_stays_what_it_is(
-        self, store: TransactionStore, as_engine: Execute, change: str
+        self, store: TransactionStore, as_engine: Execute, as_owner: Execute, change: str
     ) -> None:
         await store.add_batch(batch_of(1), mined_nonce=0)
+        statement = f"UPDATE transactions.intents SET {change}"  # noqa: S608 - as above
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            as_engine(statement)
         with pytest.raises(psycopg.errors.CheckViolation, match="cannot change what it is"):
-            as_engine(f"UPDATE transactions.intents SET {change}")  # noqa: S608 - as above
+            as_owner(statement)
 
     async def test_every_change_counts_the_version_up(
         self, store: TransactionStore, as_owner: Execute
@@ -164,11 +195,25 @@ class TestRights:
     ) -> None:
         rights = {table: self.rights(as_owner, "deal_engine", table) for table in TABLES}
         assert rights == {
-            "accounts": {"SELECT", "INSERT", "UPDATE"},
+            "accounts": {"SELECT", "INSERT"},
             "batches": {"SELECT", "INSERT"},
-            "intents": {"SELECT", "INSERT", "UPDATE"},
+            "intents": {"SELECT", "INSERT"},
             "attempts": {"SELECT", "INSERT"},
             "intent_transitions": {"SELECT"},
+        }
+
+    def test_the_engine_changes_where_an_intent_stands_and_nothing_else(
+        self, as_owner: Execute
+    ) -> None:
+        rows = as_owner(
+            "SELECT table_name, column_name FROM information_schema.column_privileges"
+            " WHERE grantee = 'deal_engine' AND privilege_type = 'UPDATE'"
+            " AND table_name IN ('accounts', 'batches', 'intents', 'attempts')"
+        )
+        standing = "state block_number block_hash mined_hash gas_used effective_gas_price_wei"
+        assert set(rows) == {("intents", column) for column in standing.split()} | {
+            ("accounts", "next_nonce"),
+            ("accounts", "updated_at"),
         }
 
     @pytest.mark.parametrize(
