@@ -5,9 +5,10 @@ in their fees from the other attempts of the same intent.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,6 +17,8 @@ from domain.deals import Step, digest_of
 from domain.errors import LimitExceeded, PostConditionFailed, Problem
 from domain.identifiers import Address, ChainId, DealId
 from domain.positions import Position
+
+_Each = TypeVar("_Each")
 
 
 class IntentState(StrEnum):
@@ -83,12 +86,19 @@ class _Model(BaseModel):
 class Bound(_Model):
     """A post-condition: the account's balance of an asset changes by minimum to maximum units.
 
-    Ether is counted without gas.
+    Ether is counted without gas. It speaks of the whole batch, or of a segment of it: the intents
+    from number `first` up to, but not including, number `end`.
     """
 
     asset: Asset
     minimum: SignedUnits
     maximum: SignedUnits
+    first: Annotated[int, Field(ge=0)] = 0
+    end: Annotated[int, Field(gt=0)] | None = None
+
+    def segment(self, of_batch: Sequence[_Each]) -> Sequence[_Each]:
+        """What belongs to the intents that the bound speaks of, out of one for each intent."""
+        return of_batch[self.first : self.end]
 
     def widened(self, units: int) -> "Bound":
         """The same bound, or moved by so many units: either is right."""
@@ -193,16 +203,16 @@ class PreparedBatch(_Model):
     def with_fees(self, fees: Mapping[str, Fees]) -> "PreparedBatch":
         """The same batch with other fees for the intents named.
 
-        Either attempt may be mined in the end, so where a value follows the fee the bound on ether
-        holds for both.
+        Either attempt may be mined in the end, so where a value follows the fee the bounds on ether
+        hold for both.
         """
         intents = tuple(
             intent.with_fees(fees[intent.intent_id]) if intent.intent_id in fees else intent
             for intent in self.intents
         )
-        spent_less = sum(i.value for i in self.intents) - sum(i.value for i in intents)
+        spent_less = [old.value - new.value for old, new in zip(self.intents, intents, strict=True)]
         bounds = tuple(
-            bound.widened(spent_less) if bound.asset is Asset.ETHER else bound
+            bound.widened(sum(bound.segment(spent_less))) if bound.asset is Asset.ETHER else bound
             for bound in self.bounds
         )
         return self.model_copy(update={"intents": intents, "bounds": bounds})
@@ -261,15 +271,40 @@ class StepOutcome(_Model):
         return sum(inclusion.gas_cost_wei for inclusion in self.inclusions)
 
 
-def check_bounds(changes: Mapping[Asset, int], bounds: tuple[Bound, ...]) -> None:
-    """Raise `PostConditionFailed` naming the first asset whose change is out of bounds."""
+def added_up(changes: Iterable[Mapping[Asset, int]]) -> dict[Asset, int]:
+    """The changes of several intents together; assets without a change are left out."""
+    total: Counter[Asset] = Counter()
+    for change in changes:
+        total.update(change)
+    return {asset: units for asset, units in total.items() if units}
+
+
+def check_bounds(changes: Sequence[Mapping[Asset, int]], bounds: Sequence[Bound]) -> None:
+    """Raise `PostConditionFailed` naming the first asset whose change was not promised.
+
+    `changes` has what each intent of the batch changes, in the order of the intents. An asset may
+    only change in an intent that one of the bounds on it speaks of.
+    """
     for bound in bounds:
-        change = changes.get(bound.asset, 0)
+        change = sum(each.get(bound.asset, 0) for each in bound.segment(changes))
         if not bound.minimum <= change <= bound.maximum:
-            raise PostConditionFailed(
-                f"the balance of {bound.asset} changed by {change}",
-                field=bound.asset,
-                limit=f"{bound.minimum} to {bound.maximum}",
-                actual=change,
-                next_action="look at the step's transactions with `deal show`",
-            )
+            raise _not_promised(bound.asset, change, f"{bound.minimum} to {bound.maximum}")
+    for number, changed in enumerate(changes):
+        for asset, change in changed.items():
+            if change and not any(_speaks_of(bound, asset, number) for bound in bounds):
+                raise _not_promised(asset, change, "no change")
+
+
+def _speaks_of(bound: Bound, asset: Asset, number: int) -> bool:
+    ends_after = bound.end is None or number < bound.end
+    return bound.asset is asset and bound.first <= number and ends_after
+
+
+def _not_promised(asset: Asset, change: int, limit: str) -> PostConditionFailed:
+    return PostConditionFailed(
+        f"the balance of {asset} changed by {change}",
+        field=asset,
+        limit=limit,
+        actual=change,
+        next_action="look at the step's transactions with `deal show`",
+    )

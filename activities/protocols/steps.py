@@ -379,9 +379,14 @@ def _approval(
 
 
 def _settled(look: Look) -> list[Bound]:
-    """After settle nothing is owed and no collateral is left; interest moves what is repaid."""
+    """After settle nothing is owed and no collateral is left; interest moves what is repaid.
+
+    Aave's tokens log only what goes beyond the interest that they are given with the same call.
+    """
     position = look.position
     return [
+        Bound(asset=Asset.DEBT, minimum=-debt_bound(position.debt), maximum=0),
+        Bound(asset=Asset.COLLATERAL, minimum=-position.collateral - _WETH_DUST, maximum=0),
         Bound(asset=Asset.WETH, minimum=-position.weth, maximum=_WETH_DUST - position.weth),
         Bound(asset=Asset.PAR, minimum=-debt_bound(position.debt), maximum=-position.debt),
         Bound(

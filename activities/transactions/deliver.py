@@ -5,7 +5,7 @@ never by what an endpoint answered to the sending.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
@@ -46,6 +46,7 @@ from domain.transactions import (
     Intent,
     PreparedBatch,
     StepOutcome,
+    added_up,
     check_bounds,
 )
 
@@ -162,7 +163,7 @@ class Deliverer:
         module = self._profile.module(order.request.module)
         effects = EffectReader(self._profile, module)
         changes = changes_of(effects, batch.account, batch, inclusions, sighting)
-        home = changes_of(effects, self._treasury, batch, inclusions, sighting)
+        home = added_up(changes_of(effects, self._treasury, batch, inclusions, sighting))
         home[Asset.ETHER] = home.get(Asset.ETHER, 0) - gas_paid_by(
             self._treasury, batch, inclusions
         )
@@ -172,7 +173,7 @@ class Deliverer:
             outcome=StepOutcome(
                 key=batch.key,
                 inclusions=inclusions,
-                changes=changes,
+                changes=added_up(changes),
                 treasury_changes=home,
                 position=position,
                 problem=await self._problem(batch, inclusions, changes),
@@ -215,7 +216,7 @@ class Deliverer:
         self,
         batch: PreparedBatch,
         inclusions: tuple[Inclusion, ...],
-        changes: Mapping[Asset, int],
+        changes: Sequence[Mapping[Asset, int]],
     ) -> Problem | None:
         """Why the step did not do what it promised, if it did not."""
         for intent, inclusion in zip(batch.intents, inclusions, strict=True):

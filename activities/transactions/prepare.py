@@ -14,7 +14,15 @@ from activities.transactions.simulation import Simulation, movements, simulate
 from activities.transactions.store import TransactionStore
 from domain.chains import ChainProfile
 from domain.errors import LimitExceeded
-from domain.transactions import Asset, BatchKey, Bound, Intent, PreparedBatch, check_bounds
+from domain.transactions import (
+    Asset,
+    BatchKey,
+    Bound,
+    Intent,
+    PreparedBatch,
+    added_up,
+    check_bounds,
+)
 
 
 class DraftBuilder(Protocol):
@@ -57,7 +65,10 @@ class Preparer:
         simulation = await simulate(self._rpc, draft)
         calls, ether = self._with_rest(order, draft, simulation)
         effects = EffectReader(self._profile, self._profile.module(order.request.module))
-        changes = effects.changes(order.account, movements(draft.sender, calls), simulation.logs)
+        changes = [
+            effects.changes(order.account, [movement], logs)
+            for movement, logs in zip(movements(draft.sender, calls), simulation.logs, strict=True)
+        ]
         bounds = (*draft.bounds, *ether)
         check_bounds(changes, bounds)
         batch = PreparedBatch(
@@ -69,7 +80,7 @@ class Preparer:
             ),
             bounds=bounds,
             simulated_block=simulation.block_number,
-            simulated_changes=changes,
+            simulated_changes=added_up(changes),
             prepared_at=prepared_at,
         )
         return await self._store.add_batch(batch, mined_nonce=draft.mined_nonce)

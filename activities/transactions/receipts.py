@@ -82,16 +82,18 @@ def changes_of(
     batch: PreparedBatch,
     inclusions: tuple[Inclusion, ...],
     sighting: Sighting,
-) -> dict[Asset, int]:
-    """What the mined transactions changed for an account, gas not counted."""
-    succeeded = [
-        (intent, inclusion)
-        for intent, inclusion in zip(batch.intents, inclusions, strict=True)
-        if inclusion.succeeded
+) -> list[dict[Asset, int]]:
+    """What each mined transaction changed for an account, gas not counted."""
+    return [
+        effects.changes(
+            account,
+            [Movement(intent.sender, intent.to, mined.value)],
+            sighting.receipts[intent.intent_id]["logs"],
+        )
+        if mined.succeeded
+        else {}
+        for intent, mined in zip(batch.intents, inclusions, strict=True)
     ]
-    movements = [Movement(i.sender, i.to, mined.value) for i, mined in succeeded]
-    logs = [log for intent, _ in succeeded for log in sighting.receipts[intent.intent_id]["logs"]]
-    return effects.changes(account, movements, logs)
 
 
 def gas_paid_by(account: Address, batch: PreparedBatch, inclusions: tuple[Inclusion, ...]) -> int:

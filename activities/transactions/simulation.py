@@ -16,11 +16,11 @@ _NO_ETHER: Final = "insufficient funds"
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """What the batch would do on top of one block: gas of each call, and all its logs."""
+    """What the batch would do on top of one block: gas and logs of each call."""
 
     block_number: int
     gas_used: tuple[int, ...]
-    logs: tuple[dict[str, Any], ...]
+    logs: tuple[tuple[dict[str, Any], ...], ...]
 
 
 async def simulate(rpc: Rpc, draft: Draft) -> Simulation:
@@ -46,7 +46,7 @@ async def simulate(rpc: Rpc, draft: Draft) -> Simulation:
     return Simulation(
         block_number=draft.block_number,
         gas_used=tuple(int(result["gasUsed"], 16) for result in block["calls"]),
-        logs=tuple(log for result in block["calls"] for log in result["logs"]),
+        logs=tuple(tuple(result["logs"]) for result in block["calls"]),
     )
 
 

@@ -24,6 +24,7 @@ from domain.transactions import (
     PreparedBatch,
     SignedTransaction,
     StepOutcome,
+    added_up,
     check_bounds,
 )
 
@@ -337,7 +338,7 @@ BOUNDS = (
 
 @pytest.mark.parametrize("discount", [99, 105, 110])
 def test_changes_within_the_bounds_are_accepted(discount: int) -> None:
-    check_bounds({Asset.PAR: -100, Asset.DISCOUNT: discount, Asset.WETH: 7}, BOUNDS)
+    check_bounds([{Asset.PAR: -100, Asset.DISCOUNT: discount}], BOUNDS)
 
 
 @pytest.mark.parametrize(
@@ -349,13 +350,15 @@ def test_changes_within_the_bounds_are_accepted(discount: int) -> None:
         ({Asset.DISCOUNT: 99}, "par", "-100 to -100", "0"),
         ({}, "par", "-100 to -100", "0"),
         ({Asset.PAR: -100, Asset.DISCOUNT: 99, Asset.DEBT: -1}, "debt", "0 to 1", "-1"),
+        ({Asset.PAR: -100, Asset.DISCOUNT: 99, Asset.WETH: 7}, "weth", "no change", "7"),
+        ({Asset.PAR: -100, Asset.DISCOUNT: 99, Asset.ETHER: -1}, "ether", "no change", "-1"),
     ],
 )
 def test_the_first_change_out_of_bounds_is_refused_by_its_asset(
     changes: dict[Asset, int], asset: str, limit: str, actual: str
 ) -> None:
     with pytest.raises(PostConditionFailed) as caught:
-        check_bounds(changes, BOUNDS)
+        check_bounds([changes], BOUNDS)
     problem = caught.value.problem
     assert (problem.field, problem.limit, problem.actual) == (asset, limit, actual)
     assert problem.next_action
@@ -371,7 +374,7 @@ def test_a_widened_bound_holds_for_the_change_with_the_units_and_for_the_one_wit
 ) -> None:
     bound = Bound(asset=Asset.ETHER, minimum=low, maximum=low + width).widened(units)
     for change in (low, low + width, low + units, low + width + units):
-        check_bounds({Asset.ETHER: change}, (bound,))
+        check_bounds([{Asset.ETHER: change}], (bound,))
     assert (bound.minimum, bound.maximum - bound.minimum) == (
         min(low, low + units),
         width + abs(units),
@@ -379,5 +382,85 @@ def test_a_widened_bound_holds_for_the_change_with_the_units_and_for_the_one_wit
     assert bound.asset is Asset.ETHER
 
 
-def test_without_bounds_anything_goes() -> None:
-    check_bounds({Asset.PAR: -5}, ())
+def test_without_bounds_nothing_may_change() -> None:
+    check_bounds([{}, {Asset.PAR: 0}], ())
+    with pytest.raises(PostConditionFailed):
+        check_bounds([{}, {Asset.PAR: -5}], ())
+
+
+def segment(minimum: int, maximum: int, first: int, end: int | None) -> Bound:
+    return Bound(asset=Asset.PAR, minimum=minimum, maximum=maximum, first=first, end=end)
+
+
+class TestSegments:
+    """Two swaps of a batch: the second may not make up for what the first one lost."""
+
+    BOUNDS = (segment(90, 110, 0, 2), segment(95, 115, 2, None))
+
+    def test_each_segment_is_held_to_its_own_bound(self) -> None:
+        check_bounds([{Asset.PAR: 95}, {}, {Asset.PAR: 50}, {Asset.PAR: 50}], self.BOUNDS)
+
+    @pytest.mark.parametrize(
+        ("changes", "limit", "actual"),
+        [
+            ([89, 0, 116], "90 to 110", "89"),
+            ([50, 39, 116], "90 to 110", "89"),
+            ([90, 0, 94], "95 to 115", "94"),
+            ([90, 95], "90 to 110", "185"),
+        ],
+    )
+    def test_the_sum_of_all_does_not_count(
+        self, changes: list[int], limit: str, actual: str
+    ) -> None:
+        with pytest.raises(PostConditionFailed) as caught:
+            check_bounds([{Asset.PAR: change} for change in changes], self.BOUNDS)
+        assert (caught.value.problem.limit, caught.value.problem.actual) == (limit, actual)
+
+    @pytest.mark.parametrize("number", [0, 3])
+    def test_an_asset_may_only_change_where_a_bound_speaks_of_it(self, number: int) -> None:
+        changes: list[dict[Asset, int]] = [{}, {Asset.PAR: 1}, {}, {}]
+        bound = segment(0, 10, 1, 3)
+        check_bounds(changes, (bound,))
+        changes[number] = {Asset.PAR: 1}
+        with pytest.raises(PostConditionFailed) as caught:
+            check_bounds(changes, (bound,))
+        assert caught.value.problem.limit == "no change"
+
+
+_CHANGES = st.lists(st.dictionaries(st.sampled_from(Asset), st.integers(-9, 9)), max_size=6)
+
+
+@given(_CHANGES, st.data())
+def test_what_each_intent_changed_is_always_within_bounds_of_exactly_that(
+    changes: list[dict[Asset, int]], data: st.DataObject
+) -> None:
+    exact = [
+        Bound(asset=asset, minimum=change, maximum=change, first=number, end=number + 1)
+        for number, changed in enumerate(changes)
+        for asset, change in changed.items()
+    ]
+    check_bounds(changes, exact)
+    meant = [bound for bound in exact if bound.minimum]
+    if meant:
+        meant.remove(data.draw(st.sampled_from(meant)))
+        with pytest.raises(PostConditionFailed):
+            check_bounds(changes, meant)
+
+
+@given(_CHANGES)
+def test_changes_are_added_up_by_asset(changes: list[dict[Asset, int]]) -> None:
+    total = added_up(changes)
+    assert all(total.values())
+    for asset in Asset:
+        assert total.get(asset, 0) == sum(change.get(asset, 0) for change in changes)
+
+
+def test_only_the_bounds_on_the_segment_that_is_cheaper_now_are_widened() -> None:
+    bounds = tuple(
+        Bound(asset=Asset.ETHER, minimum=-7, maximum=-7, first=first, end=end)
+        for first, end in ((0, 1), (1, 2), (0, None))
+    )
+    rest = intent(intent_id="alpha/wrap/1/1/1", nonce=5, spends_rest=True)
+    bumped = batch(intents=(intent(), rest), bounds=bounds).with_fees({rest.intent_id: HIGHER})
+    less = 10 * rest.gas_limit
+    assert [bound.maximum - bound.minimum for bound in bumped.bounds] == [0, less, less]
