@@ -5,8 +5,8 @@ import time
 from decimal import ROUND_CEILING
 from typing import Protocol
 
+from activities.protocols.drafts import TRANSFER_GAS, Call, Draft
 from activities.protocols.effects import EffectReader
-from activities.protocols.steps import TRANSFER_GAS, Call, Draft
 from activities.rpc.client import Rpc
 from activities.transactions.broadcast import Broadcaster
 from activities.transactions.interface import PrepareBatch

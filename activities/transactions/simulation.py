@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
+from activities.protocols.drafts import Call, Draft
 from activities.protocols.effects import Movement
 from activities.protocols.reverts import reason_of
-from activities.protocols.steps import Call, Draft
 from activities.rpc.client import Rpc, RpcCall, RpcError
 from domain.errors import SimulationFailed
 from domain.identifiers import Address

@@ -7,12 +7,14 @@ import pytest
 
 from activities.protocols import aave, erc20, redemption, uniswap, weth
 from activities.protocols.abi import Function
-from activities.protocols.steps import SWAP_DEADLINE_SECONDS, Call, Draft, StepBuilder, _break_even
+from activities.protocols.drafts import Call, Draft
+from activities.protocols.steps import SWAP_DEADLINE_SECONDS, StepBuilder
 from domain.amounts import UINT256_MAX
 from domain.deals import Step
 from domain.errors import DealError, LimitExceeded, NotAllowed, RedemptionFrozen, Unavailable
 from domain.exits import debt_bound, topped_up
 from domain.market import RedemptionTerms
+from domain.swaps import break_even
 from domain.transactions import Asset, Bound, Fees
 from tests.activities.chain import DOLLAR, ETHER, GWEI, OWNER, Node
 from tests.activities.desk import (
@@ -226,7 +228,7 @@ def test_breaking_even_is_the_fewest_tokens_that_redeem_for_more(
     fee_bps: int, spent: int, fewest: int
 ) -> None:
     terms = RedemptionTerms(fee_bps=fee_bps, frozen=False, remaining_today=0)
-    assert _break_even(terms, spent) == fewest
+    assert break_even(terms, spent) == fewest
     if fee_bps < 10_000:
         assert terms.paid(fewest) > spent >= terms.paid(fewest - 1)
 
