@@ -3,9 +3,9 @@
 from decimal import Decimal
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from domain.amounts import Units
+from domain.amounts import BASIS_POINTS, Units
 from domain.deals import DealRequest, ExecutionMode, Step
 from domain.errors import InvalidInput, NotFound
 from domain.identifiers import Address, ChainId, ModuleId
@@ -67,11 +67,42 @@ class ModuleProfile(_Profile):
     pool_fee: Annotated[int, Field(gt=0, lt=1_000_000)]
     """The pool's fee in hundredths of a basis point."""
     redemption: str
+    par_feed: str | None = None
+    discount_feed: str | None = None
+    """Chainlink feeds of both tokens in the same unit: what the pool's price is held against.
+
+    Without them it is held against par less the redemption's fee.
+    """
+    max_price_deviation_bps: Annotated[int, Field(ge=1, lt=BASIS_POINTS)] = 300
+    """How far the pool's price, and that of a swap, may be from the feeds'."""
+    max_price_age_seconds: Annotated[int, Field(ge=1)] = 90_000
+    """How old a feed's answer may be; the default is the usual heartbeat of a day and an hour."""
     pipelined: bool = False
     expected_duration_seconds: Annotated[int, Field(gt=0)] = 600
     gas_units: dict[Step, Annotated[int, Field(gt=0)]]
     """Upper estimate of the gas of each step, all its transactions together; settle's includes the
     sweep's."""
+
+    @property
+    def feeds(self) -> tuple[str, ...]:
+        """The feeds of the par and of the discount token, or none."""
+        return (
+            ()
+            if not self.par_feed or not self.discount_feed
+            else (self.par_feed, self.discount_feed)
+        )
+
+    @model_validator(mode="after")
+    def _feeds_go_together(self) -> "ModuleProfile":
+        if (self.par_feed is None) != (self.discount_feed is None):
+            missing = "par_feed" if self.par_feed is None else "discount_feed"
+            raise InvalidInput(
+                "a price needs the feeds of both tokens",
+                field=missing,
+                limit="par_feed and discount_feed, or neither",
+                next_action=f"name {missing} too, or leave both out",
+            )
+        return self
 
     @field_validator("gas_units")
     @classmethod

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from domain.amounts import BASIS_POINTS, Units
+from domain.amounts import BASIS_POINTS, UINT256_MAX, Units
 from domain.identifiers import ChainId
 from domain.pool import PoolSnapshot
 
@@ -20,6 +20,16 @@ class RedemptionTerms(BaseModel):
     fee_bps: Annotated[int, Field(ge=0, le=BASIS_POINTS)]
     frozen: bool
     remaining_today: Units
+    reserve: Units = UINT256_MAX
+    """Par tokens that the module holds to pay with; readings of before this was read have none."""
+
+    @property
+    def redeemable(self) -> int:
+        """Discount tokens that can be redeemed at once, unless it is frozen: by cap and reserve."""
+        kept = BASIS_POINTS - self.fee_bps
+        # The most for which `paid`, which is rounded down, is within the reserve.
+        payable = ((self.reserve + 1) * BASIS_POINTS - 1) // kept if kept else UINT256_MAX
+        return min(self.remaining_today, payable)
 
     def paid(self, amount: int) -> int:
         """Par tokens paid for `amount` discount tokens: par less the fee, rounded down."""

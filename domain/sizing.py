@@ -151,7 +151,7 @@ def _caps(
     yield "available_liquidity", market.lending.available
     yield "max_ltv", _ltv_cap(request, module, market)
     yield "exposure", _exposure_cap(request, module, market, depth)
-    redeemable = market.redemption.remaining_today
+    redeemable = market.redemption.redeemable
     yield "redemption_cap", _largest(lambda size: pool.quote(size * cycles) <= redeemable, depth)
 
 

@@ -101,6 +101,14 @@ def ensure_redeemable(terms: RedemptionTerms, amount: int) -> None:
             actual=amount,
             next_action="wait for the next day (UTC), or cancel the deal to sell the tokens back",
         )
+    if terms.redeemable < amount:
+        raise RedemptionFrozen(
+            "the redemption module does not hold enough to pay",
+            field="redemption_reserve",
+            limit=terms.reserve,
+            actual=terms.paid(amount),
+            next_action="wait for its reserve to be filled, or cancel to sell the tokens back",
+        )
 
 
 def _borrowable(position: Position, limit_bps: int) -> int:

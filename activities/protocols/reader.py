@@ -134,9 +134,7 @@ class ChainReader:
                 available=max(0, reserve[2] - reserve[3] - reserve[4]),
             ),
             pool=await self._pool(terms, reading),
-            redemption=RedemptionTerms(
-                fee_bps=redeem[0][0], frozen=redeem[1][0], remaining_today=redeem[2][0]
-            ),
+            redemption=redemption_terms(redeem),
             gas_price_wei=fees.expected_price,
             gas_fee_cap_wei=fees.maximum.max_fee_per_gas,
             treasury_wei=wei,
@@ -163,12 +161,13 @@ class ChainReader:
         ]
 
     def redemption_reads(self, terms: ModuleProfile) -> list[Read]:
-        """The redemption module's terms, in the order of `RedemptionTerms`."""
+        """The redemption module's terms, in the order of `redemption_terms`."""
         target = self.profile.contract(terms.redemption)
         return [
             Read(target, redemption.FEE_BPS),
             Read(target, redemption.REDEEM_FROZEN),
             Read(target, redemption.REMAINING_TODAY),
+            Read(target, redemption.RESERVE),
         ]
 
     def read_call(self, reads: list[Read], block: str = LATEST) -> RpcCall:
@@ -256,3 +255,9 @@ def position_from(account: Address, decimals: int, values: list[tuple[Any, ...]]
         par_price_usd8=prices[1][0],
         par_decimals=decimals,
     )
+
+
+def redemption_terms(values: list[tuple[Any, ...]]) -> RedemptionTerms:
+    """Build the terms from the values of `ChainReader.redemption_reads`."""
+    (fee,), (frozen,), (remaining,), (reserve,) = values
+    return RedemptionTerms(fee_bps=fee, frozen=frozen, remaining_today=remaining, reserve=reserve)

@@ -19,6 +19,7 @@ _CUSTOM: Final[Mapping[bytes, Function]] = {
         Function("DailyCapExceeded(uint256,uint256)"),
         Function("InsufficientReserve(uint256,uint256)"),
         Function("ZeroAmount()"),
+        Function("NotMinter(address)"),
         Function("AllowanceNotZero(address,uint256,uint256)"),
         Function("ERC20InsufficientBalance(address,uint256,uint256)"),
         Function("ERC20InsufficientAllowance(address,uint256,uint256)"),

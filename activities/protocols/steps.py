@@ -17,7 +17,8 @@ from activities.protocols.drafts import (
     exactly,
 )
 from activities.protocols.multicall import Read
-from activities.protocols.reader import ChainReader, Look
+from activities.protocols.price_guard import PriceReader
+from activities.protocols.reader import ChainReader, Look, redemption_terms
 from activities.transactions.interface import PrepareBatch
 from domain.amounts import BASIS_POINTS, UINT256_MAX, ceil_div
 from domain.deals import Step
@@ -127,9 +128,13 @@ class StepBuilder:
         if _least(order) <= fits < amount:
             amount = fits
             look = await self._look_at_swap(order, amount)
-        quote, redeeming = int(look.values[1][0]), _terms(look.values[2:])
+        quote, redeeming = int(look.values[1][0]), redemption_terms(look.values[2:6])
+        guard = self._prices(order).guard(look.values[6:], redeeming, look.timestamp)
         ensure_exposure(look.position, amount, quote)
-        minimum = least_received(redeeming, amount, quote, order.request.max_slippage_bps)
+        minimum = max(
+            guard.buying(amount, quote),
+            least_received(redeeming, amount, quote, order.request.max_slippage_bps),
+        )
         calls = self._exchange(order, look, (par, discount), amount, minimum)
         bounds = [
             exactly(Asset.PAR, -amount),
@@ -145,6 +150,7 @@ class StepBuilder:
                 self._router_allowance(order, par),
                 self._quote(order, par, discount, amount),
                 *self.reader.redemption_reads(self.profile.module(order.request.module)),
+                *self._prices(order).reads(),
             ],
         )
 
@@ -153,7 +159,7 @@ class StepBuilder:
         look = await self._look(
             order, [*self.reader.redemption_reads(terms), self._redemption_allowance(order)]
         )
-        redeeming = _terms(look.values[:-1])
+        redeeming = redemption_terms(look.values[:-1])
         ensure_redeemable(redeeming, look.position.discount)
         return self._redemption(order, look, redeeming)
 
@@ -180,16 +186,17 @@ class StepBuilder:
             [
                 self._router_allowance(order, discount),
                 self._quote(order, discount, par, amount),
-                Read(self._contract(order, "redemption"), redemption.RESERVE),
                 *self.reader.redemption_reads(terms),
+                *self._prices(order).reads(),
                 self._redemption_allowance(order),
             ],
         )
-        (quote, *_), (reserve,), redeeming = *look.values[1:3], _terms(look.values[3:-1])
-        payable = redeeming.remaining_today >= amount and reserve >= redeeming.paid(amount)
-        if payable and not redeeming.frozen:
+        (quote, *_), redeeming = look.values[1], redemption_terms(look.values[2:6])
+        if redeeming.redeemable >= amount and not redeeming.frozen:
             return self._redemption(order, look, redeeming)
+        guard = self._prices(order).guard(look.values[6:-1], redeeming, look.timestamp)
         minimum = quote - ceil_div(quote * order.request.max_slippage_bps, BASIS_POINTS)
+        minimum = max(minimum, guard.selling(amount, quote))
         calls = self._exchange(order, look, (discount, par), amount, minimum)
         bounds = [
             exactly(Asset.DISCOUNT, -amount),
@@ -277,6 +284,9 @@ class StepBuilder:
             ((give, get, amount, fee, 0),),
         )
 
+    def _prices(self, order: PrepareBatch) -> PriceReader:
+        return PriceReader(self.profile, self.profile.module(order.request.module))
+
     def _router_allowance(self, order: PrepareBatch, token: Address) -> Read:
         return allowance_read(token, order.account, self.profile.contract("uniswap_router"))
 
@@ -317,10 +327,3 @@ def _settled(look: Look) -> list[Bound]:
 def _least(order: PrepareBatch) -> int:
     """The smallest loan or swap that still is the deal that was sized."""
     return least_size(order.sizing.borrow, order.request.max_slippage_bps)
-
-
-def _terms(values: list[tuple[object, ...]]) -> RedemptionTerms:
-    (fee,), (frozen,), (remaining,) = values
-    return RedemptionTerms.model_validate(
-        {"fee_bps": fee, "frozen": frozen, "remaining_today": remaining}
-    )

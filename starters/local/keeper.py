@@ -1,7 +1,8 @@
 """Keeps a copy of each chain on disk while it runs, so that a killed node loses little.
 
 anvil can write its state at an interval itself, but in place: a node killed while it writes leaves
-half a file and no chain. Here each copy replaces the last one whole. Usage:
+half a file and no chain. Here each copy replaces the last one whole. Besides, it keeps the chain's
+price feeds fresh. Usage:
 `python -m starters.local.keeper READY_FILE PORT=FILE ...`
 """
 
@@ -15,11 +16,13 @@ from http.client import HTTPException
 from pathlib import Path
 
 from starters.local.probes import RpcError, rpc
+from starters.local.reporter import repeat_old_answers
 
 # A copy grows with the chain, so the pause does too: saving takes this share of a core at most.
 _SHARE = 0.05
 _SHORTEST_PAUSE = 1.0
 _DUMP_TIMEOUT = 120.0
+_REPORT_PAUSE = 60.0
 
 
 @dataclass
@@ -30,6 +33,17 @@ class Watch:
     file: Path
     saved_block: str = ""
     due: float = 0.0
+    report_due: float = 0.0
+
+    def report_if_due(self) -> None:
+        """Keep the price feeds from growing too old; a node that is away is no error."""
+        if time.monotonic() < self.report_due:
+            return
+        try:
+            repeat_old_answers(self.port)
+        except (OSError, RpcError, HTTPException, ValueError) as error:
+            sys.stderr.write(f"port {self.port}: feeds not looked at: {error!r}\n")
+        self.report_due = time.monotonic() + _REPORT_PAUSE
 
     def save_if_due(self) -> None:
         """Save the chain if it has grown and the pause is over; a node that is away is no error."""
@@ -71,6 +85,7 @@ def main(ready: Path, watches: list[Watch]) -> None:
     while True:
         for watch in watches:
             watch.save_if_due()
+            watch.report_if_due()
         time.sleep(_SHORTEST_PAUSE / 4)
 
 

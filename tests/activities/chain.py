@@ -30,6 +30,7 @@ _ARTIFACTS: Final = ARTIFACTS | {
         AAVE, "protocol/pool/PoolConfigurator.sol/PoolConfigurator"
     ),
     "usdt_usd_feed": ARTIFACTS["eth_usd_feed"],
+    "usdtz_usd_feed": ARTIFACTS["eth_usd_feed"],
     "aave_oracle": lambda: packaged(AAVE, "misc/AaveOracle.sol/AaveOracle"),
     "aave_data_provider": lambda: packaged(
         AAVE, "misc/AaveProtocolDataProvider.sol/AaveProtocolDataProvider"

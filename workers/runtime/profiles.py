@@ -36,6 +36,8 @@ _CONTRACT_FIELDS = (
     "debt_token",
     "pool",
     "redemption",
+    "par_feed",
+    "discount_feed",
 )
 
 
@@ -116,7 +118,7 @@ def _check_consistent(file: Path, profile: ChainProfile, manifest: dict[str, Any
     for name, module in profile.modules.items():
         for field in _CONTRACT_FIELDS:
             contract = getattr(module, field)
-            if contract not in profile.contracts:
+            if contract is not None and contract not in profile.contracts:
                 raise _wrong(
                     file, f"modules.{name}.{field}", contract, "a name in the address manifest"
                 )

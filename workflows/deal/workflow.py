@@ -232,7 +232,7 @@ class DealWorkflow:
         accounts = DealAccounts(account=self._deal.account, treasury=self._deal.treasury)
         terms = (await self._read_market(accounts, options.READ)).market.redemption
         held = (await self._step_position()).discount
-        return not terms.frozen and terms.remaining_today >= held
+        return not terms.frozen and terms.redeemable >= held
 
     # -- the way out ----------------------------------------------------------------------------
 

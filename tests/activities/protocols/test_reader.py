@@ -89,8 +89,12 @@ async def test_a_market_is_what_the_contracts_say_one_by_one(
         available=node.balance("usdt", node.read("aave_pool", "getReserveData", usdt)[8]),
     )
     assert market.redemption == RedemptionTerms(
-        fee_bps=7, frozen=False, remaining_today=123 * DOLLAR
+        fee_bps=7,
+        frozen=False,
+        remaining_today=123 * DOLLAR,
+        reserve=node.balance("usdt", node.manifest["redemption"]),
     )
+    assert market.redemption.redeemable == 123 * DOLLAR
     assert (market.chain_id, market.block_number) == (CHAIN, node.head())
     assert market.timestamp >= int(node.block()["timestamp"], 16)
     assert (market.collateral_price_usd8, market.par_price_usd8) == (2_987 * 10**8, 10**8)
@@ -99,6 +103,19 @@ async def test_a_market_is_what_the_contracts_say_one_by_one(
     base_fee = int(node.block()["baseFeePerGas"], 16)
     assert market.gas_price_wei == base_fee + GWEI
     assert market.gas_fee_cap_wei == 2 * base_fee + GWEI
+
+
+async def test_no_more_can_be_redeemed_than_the_reserve_pays_for(
+    node: Node, reader: ChainReader
+) -> None:
+    held = node.balance("usdt", node.manifest["redemption"])
+    node.send("redemption", "withdrawReserve", held - 1_000 * DOLLAR, OWNER)
+    redeeming = (await reader.market(MODULE, STRANGER)).redemption
+    most = redeeming.redeemable
+    assert redeeming.remaining_today > most
+    quoted = node.contract("redemption").functions.quoteRedeem
+    assert quoted(most).call() == 1_000 * DOLLAR
+    assert quoted(most + 1).call() > 1_000 * DOLLAR
 
 
 async def test_what_is_lent_out_is_not_available(desk: Desk) -> None:
@@ -140,7 +157,7 @@ async def test_a_look_is_of_one_request_and_reads_what_is_asked_besides(
         await reader.rpc.close()
     assert front.requests[before:] == [["eth_call", "eth_feeHistory", "eth_getTransactionCount"]]
     assert look.position == await reader_position(node, STRANGER)
-    assert look.values == [(5,), (False,), (100_000_000 * DOLLAR,)]
+    assert look.values == [(5,), (False,), (100_000_000 * DOLLAR,), (200_000_000 * DOLLAR,)]
     assert look.mined_nonce == node.nonce(OWNER)
     assert look.fees.priority_fee == GWEI
 

@@ -331,6 +331,19 @@ async def test_redeem_waits_when_the_daily_cap_is_used_up(desk: Desk) -> None:
     await draft_of(desk, Step.REDEEM)
 
 
+async def test_redeem_waits_while_the_reserve_is_short(desk: Desk) -> None:
+    held = (await desk.walk(UP_TO_SWAP)).discount
+    paid = desk.node.read("redemption", "quoteRedeem", held)
+    reserve = desk.node.balance("usdt", desk.node.manifest["redemption"])
+    desk.node.send("redemption", "withdrawReserve", reserve - paid + 1, OWNER)
+    problem = (await refusal_of(desk, Step.REDEEM, RedemptionFrozen)).problem
+    assert (problem.field, problem.limit) == ("redemption_reserve", str(paid - 1))
+    assert problem.actual == str(paid)
+    assert "wait for its reserve" in problem.next_action
+    desk.node.send("usdt", "transfer", desk.node.manifest["redemption"], 1)
+    await desk.run(Step.REDEEM)
+
+
 async def test_top_up_makes_up_what_is_missing_to_repay(desk: Desk) -> None:
     position = await desk.walk(UP_TO_SWAP)
     assert position.par == 0

@@ -71,6 +71,23 @@ def test_interest_is_the_smallest_integer_that_covers_it(
     assert lending(rate).interest(principal, seconds) == ceil(exact)
 
 
+@given(
+    reserve=st.integers(0, 10**20),
+    fee_bps=st.integers(0, 10_000),
+    remaining=st.integers(0, 10**20),
+)
+def test_what_is_redeemable_is_the_most_that_cap_and_reserve_allow(
+    reserve: int, fee_bps: int, remaining: int
+) -> None:
+    terms = RedemptionTerms(
+        fee_bps=fee_bps, frozen=False, remaining_today=remaining, reserve=reserve
+    )
+    most = terms.redeemable
+    assert most <= remaining
+    assert terms.paid(most) <= reserve
+    assert most == remaining or terms.paid(most + 1) > reserve
+
+
 def market(**changes: Any) -> MarketSnapshot:
     fields: dict[str, Any] = {
         "chain_id": 138,
