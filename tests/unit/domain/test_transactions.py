@@ -247,6 +247,7 @@ OTHER_BATCH: dict[str, Any] = {
     "intents": (intent(),),
     "bounds": (Bound(asset=Asset.WETH, minimum=1, maximum=3),),
     "simulated_block": 10,
+    "prepared_at": 11,
     "simulated_changes": {Asset.WETH: 10**18, Asset.ETHER: -(10**18) - 1},
 }
 
