@@ -14,6 +14,7 @@ from workers.runtime.profiles import load_profiles
 from workers.runtime.settings import Settings
 
 _HUNDRED: Final = 100
+GWEI_DECIMALS: Final = 9
 
 
 class ParToken(NamedTuple):
@@ -46,6 +47,11 @@ def _par_name(chain_id: int, module: ModuleId) -> str:
 def ether(wei: int) -> str:
     """Wei as ETH, to the last digit."""
     return f"{format_units(wei, ETHER_DECIMALS)} ETH"
+
+
+def gwei(wei: int) -> str:
+    """Wei per gas in gwei, to the last digit."""
+    return format_units(wei, GWEI_DECIMALS)
 
 
 def signed(amount: str) -> str:

@@ -6,14 +6,14 @@ Those are imported when their command runs, so that help and completion come at 
 
 import os
 import sys
-from collections.abc import Coroutine
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
-from starters.cli import local
+from starters.cli import chain as chain_commands
+from starters.cli import local, tx
 from starters.cli.errors import DealGroup
 from starters.cli.options import (
     CommandIdOption,
@@ -23,8 +23,8 @@ from starters.cli.options import (
     WhoOption,
     YesOption,
 )
-from starters.cli.output import Output, print_json
-from starters.cli.process import run_and_leave
+from starters.cli.output import Output, print_json, settled
+from starters.cli.process import run_and_leave, run_async
 
 app = typer.Typer(
     name="deal",
@@ -37,6 +37,8 @@ app = typer.Typer(
 config_app = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
 database_app = typer.Typer(help="Look after the database.", no_args_is_help=True)
 
+app.add_typer(tx.app, name="tx")
+app.add_typer(chain_commands.app, name="chain")
 app.add_typer(local.app, name="local")
 app.add_typer(config_app, name="config")
 app.add_typer(database_app, name="database")
@@ -116,7 +118,7 @@ def start(  # noqa: PLR0913 - the fields of a request
         "cycles": cycles,
         "mode": mode,
     }
-    _run(run(options, file, _settled(output), wait=wait))
+    run_async(run(options, file, settled(output), wait=wait))
 
 
 @app.command(name="list")
@@ -140,7 +142,7 @@ def list_(  # noqa: PLR0913 - the options of the command
     chosen = parse_filter(
         statuses=status or [], bank=bank, chain=chain, since=since, limit=limit, cursor=cursor
     )
-    _run(list_deals(chosen, _settled(output)))
+    run_async(list_deals(chosen, settled(output)))
 
 
 @app.command()
@@ -149,7 +151,7 @@ def show(deal_id: DealIdArgument, output: OutputOption = None) -> None:
     from domain.identifiers import DealId
     from starters.cli.show import show_deal
 
-    _run(show_deal(DealId(deal_id), _settled(output)))
+    run_async(show_deal(DealId(deal_id), settled(output)))
 
 
 @app.command()
@@ -158,7 +160,7 @@ def watch(deal_id: DealIdArgument, output: OutputOption = None) -> None:
     from domain.identifiers import DealId
     from starters.cli.follow import watch as run
 
-    _run(run(DealId(deal_id), _settled(output)))
+    run_async(run(DealId(deal_id), settled(output)))
 
 
 @app.command()
@@ -174,7 +176,7 @@ def wait(
     from domain.identifiers import DealId
     from starters.cli.follow import wait as run
 
-    _run(run(DealId(deal_id), timeout, _settled(output)))
+    run_async(run(DealId(deal_id), timeout, settled(output)))
 
 
 @app.command()
@@ -237,7 +239,7 @@ def check(output: OutputOption = None) -> None:
     """Check that profiles and manifests are well formed and agree with every node."""
     from starters.cli.config import check as run
 
-    run(_settled(output))
+    run(settled(output))
 
 
 @database_app.command()
@@ -255,7 +257,7 @@ def migrate(output: OutputOption = None) -> None:
             next_action="set it to a URL of the database's owner",
         )
     applied = run(url)
-    if _settled(output) is Output.JSON:
+    if settled(output) is Output.JSON:
         print_json({"applied": applied})
     else:
         typer.echo("\n".join(applied) if applied else "nothing to do")
@@ -275,7 +277,7 @@ def _give(  # noqa: PLR0913 - as the commands have them
     from domain.identifiers import DealId
     from starters.cli.control import give
 
-    _run(
+    run_async(
         give(
             Command(name),
             DealId(deal_id),
@@ -283,20 +285,9 @@ def _give(  # noqa: PLR0913 - as the commands have them
             who=who,
             command_id=command_id,
             sure=sure,
-            output=_settled(output),
+            output=settled(output),
         )
     )
-
-
-def _settled(output: Output | None) -> Output:
-    """The form of the answer; the option's callback has settled it."""
-    return output or Output.JSON
-
-
-def _run(command: Coroutine[Any, Any, None]) -> None:
-    import asyncio
-
-    asyncio.run(command)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ OutputOption = Annotated[
 ]
 
 ReasonOption = Annotated[
-    str, typer.Option("--reason", help="Why; it is kept with the deal.", show_default=False)
+    str,
+    typer.Option("--reason", "--why", help="Why; it is kept with the deal.", show_default=False),
 ]
 
 WhoOption = Annotated[

@@ -32,6 +32,11 @@ def remember(context: typer.Context, output: Output | None) -> Output:
     return settled
 
 
+def settled(output: Output | None) -> Output:
+    """The form of the answer; the option's callback has settled it."""
+    return output or Output.JSON
+
+
 def remembered(context: typer.Context) -> Output:
     """Return the form that was settled, or the usual one if the command got not that far."""
     settled = context.meta.get(_META_KEY)

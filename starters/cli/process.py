@@ -2,11 +2,18 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import NoReturn
+from typing import Any, NoReturn
 
 _TEMPORAL_CORE = "temporalio.bridge"
+
+
+def run_async(command: Coroutine[Any, Any, None]) -> None:
+    """Run a command that waits for others."""
+    import asyncio  # noqa: PLC0415 - help needs none of it
+
+    asyncio.run(command)
 
 
 def run_and_leave(command: Callable[[], object]) -> NoReturn:

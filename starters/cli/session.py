@@ -2,7 +2,10 @@
 
 import os
 
-from starters.deals.reading import RecordsReader, single_connection
+from starters.deals.chains import ChainsReader
+from starters.deals.database import single_connection
+from starters.deals.reading import RecordsReader
+from starters.deals.transactions import TransactionsReader
 from workers.runtime.settings import ClientSettings, Settings
 
 
@@ -29,3 +32,13 @@ def load_config_settings() -> Settings:
 def records(settings: ClientSettings) -> RecordsReader:
     """Return the reader of the records; it connects when it is asked."""
     return RecordsReader(single_connection(settings.database_url))
+
+
+def transactions(settings: ClientSettings) -> TransactionsReader:
+    """Return the reader of the engine's records; it connects when it is asked."""
+    return TransactionsReader(single_connection(settings.database_url))
+
+
+def chains(settings: ClientSettings) -> ChainsReader:
+    """Return the reader of what is known of the chains; it connects when it is asked."""
+    return ChainsReader(single_connection(settings.database_url))

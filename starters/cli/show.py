@@ -76,7 +76,7 @@ def parse_filter(  # noqa: PLR0913 - the options of the command
     return DealFilter(
         statuses=tuple(_status(text) for text in statuses),
         bank=BankId(bank) if bank else None,
-        chain_id=_chain_id(chain) if chain else None,
+        chain_id=parse_chain_id(chain) if chain else None,
         since=parse_since(since, datetime.now(UTC)) if since else None,
         limit=limit,
         before=Cursor.parse(cursor) if cursor else None,
@@ -114,7 +114,8 @@ def _status(text: str) -> DealStatus:
         ) from None
 
 
-def _chain_id(text: str) -> int:
+def parse_chain_id(text: str) -> int:
+    """Read a chain id as it was typed; raise `InvalidInput` if it is none."""
     if text.isdecimal() and 0 < int(text) < 2**63:
         return int(text)
     raise InvalidInput(

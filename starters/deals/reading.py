@@ -1,28 +1,22 @@
 """Reading the records: one deal, or pages of a list, newest first, as the role ``deal_reader``."""
 
-import base64
-import binascii
-import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any, Final, Self
+from datetime import datetime
+from typing import Final, Self
 
-import psycopg
-from psycopg import AsyncConnection
-from psycopg.rows import DictRow, TupleRow, dict_row
+from psycopg.rows import DictRow
 
-from domain.errors import InvalidConfiguration, InvalidInput, Unavailable
+from domain.errors import InvalidInput
 from domain.identifiers import DealId
 from domain.views import DealView
-
-MAX_LIMIT: Final = 500
-DEFAULT_LIMIT: Final = 50
-_CONNECT_SECONDS: Final = 5
-
-Connections = Callable[[], AbstractAsyncContextManager[AsyncConnection[TupleRow]]]
-"""Where a connection comes from for one read: a pool's `connection`, or `single_connection`."""
+from starters.deals.database import Connections, fetch
+from starters.deals.paging import (
+    DEFAULT_LIMIT,
+    check_limit,
+    cursor_parts,
+    cursor_text,
+    invalid_cursor,
+)
 
 _COLUMNS: Final = """
     request, status, version, doing, account, treasury, sizing, problem, created_at, updated_at,
@@ -65,25 +59,16 @@ class Cursor:
 
     def __str__(self) -> str:
         """One opaque word."""
-        text = json.dumps([self.created_at.isoformat(), self.deal_id])
-        return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+        return cursor_text(self.created_at, self.deal_id)
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read it back; raise `InvalidInput` if it is not one of ours."""
+        created_at, (deal_id,) = cursor_parts(text, str)
         try:
-            padded = text + "=" * (-len(text) % 4)
-            created_at, deal_id = json.loads(base64.urlsafe_b64decode(padded))
-            moment = datetime.fromisoformat(created_at)
-            return cls(moment if moment.tzinfo else moment.replace(tzinfo=UTC), DealId(deal_id))
-        except (binascii.Error, ValueError, TypeError):
-            raise InvalidInput(
-                "the cursor is not one that a list has given out",
-                field="cursor",
-                value=text,
-                limit="next_cursor of the page before",
-                next_action="list again without a cursor",
-            ) from None
+            return cls(created_at, DealId(deal_id))
+        except InvalidInput:
+            raise invalid_cursor(text) from None
 
 
 @dataclass(frozen=True)
@@ -99,14 +84,7 @@ class DealFilter:
 
     def __post_init__(self) -> None:
         """Refuse a page that is empty or too large."""
-        if not 1 <= self.limit <= MAX_LIMIT:
-            raise InvalidInput(
-                "limit is out of range",
-                field="limit",
-                value=self.limit,
-                limit=f"1 to {MAX_LIMIT}",
-                next_action="ask for fewer deals and follow next_cursor",
-            )
+        check_limit(self.limit, "deals")
 
     @property
     def only_status(self) -> str | None:
@@ -136,7 +114,7 @@ class RecordsReader:
 
     async def find(self, deal_id: DealId) -> DealView | None:
         """Return one deal with its steps; None if it was never recorded. Raises `Unavailable`."""
-        rows = await self._fetch(_FIND, (deal_id,))
+        rows = await fetch(self._connections, _FIND, (deal_id,))
         return _view(rows[0]) if rows else None
 
     async def page(self, chosen: DealFilter) -> DealPage:
@@ -144,48 +122,9 @@ class RecordsReader:
         given = [text for name, text in _CONDITIONS.items() if getattr(chosen, name)]
         where = f" WHERE {' AND '.join(given)}" if given else ""
         # One more than asked for tells whether there is a next page.
-        rows = await self._fetch(_LIST + where + _NEWEST_FIRST, _parameters(chosen))
+        rows = await fetch(self._connections, _LIST + where + _NEWEST_FIRST, _parameters(chosen))
         deals = [_view(row) for row in rows[: chosen.limit]]
         return DealPage(deals, _after(deals[-1]) if len(rows) > chosen.limit else None)
-
-    async def _fetch(self, query: str, parameters: Any) -> list[DictRow]:  # noqa: ANN401 - both styles
-        try:
-            async with (
-                self._connections() as connection,
-                connection.cursor(row_factory=dict_row) as cursor,
-            ):
-                await cursor.execute(query.encode(), parameters)
-                return await cursor.fetchall()
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            raise Unavailable(
-                "the records cannot be read now",
-                field="DEAL_DATABASE_URL",
-                actual=str(error).partition("\n")[0],
-                next_action="start the local stack with `deal local up`, or set DEAL_DATABASE_URL",
-            ) from error
-
-
-def single_connection(database_url: str) -> Connections:
-    """Open one connection a read: what a command that reads once needs."""
-
-    @asynccontextmanager
-    async def connection() -> AsyncIterator[AsyncConnection[TupleRow]]:
-        try:
-            opened = await AsyncConnection.connect(
-                database_url, autocommit=True, connect_timeout=_CONNECT_SECONDS
-            )
-        except psycopg.ProgrammingError:
-            # The driver's own message repeats the text, and with it the password.
-            raise InvalidConfiguration(
-                "DEAL_DATABASE_URL cannot be read",
-                field="DEAL_DATABASE_URL",
-                limit="postgresql://user:password@host:port/database",
-                next_action="correct the URL; its password must be percent-encoded",
-            ) from None
-        async with opened:
-            yield opened
-
-    return connection
 
 
 def _parameters(chosen: DealFilter) -> dict[str, object]:

@@ -31,8 +31,9 @@ from domain.identifiers import DealId
 from domain.views import DealView
 from starters.deals import client as client_module
 from starters.deals.client import DealClient
+from starters.deals.database import single_connection
 from starters.deals.launch import launch, newest_view
-from starters.deals.reading import RecordsReader, single_connection
+from starters.deals.reading import RecordsReader
 from starters.local.temporal import ensure_temporal
 from tests.activities.deals import samples
 from workers.runtime.connect import connect

@@ -14,7 +14,8 @@ from activities.deals.records import Records
 from domain.deals import DealStatus
 from domain.errors import InvalidInput, Unavailable
 from domain.identifiers import DealId
-from starters.deals.reading import Cursor, DealFilter, RecordsReader, single_connection
+from starters.deals.database import single_connection
+from starters.deals.reading import Cursor, DealFilter, RecordsReader
 from tests.activities.deals import samples
 from tests.support.postgres import Database
 
