@@ -35,6 +35,8 @@ class Finality(_Profile):
 class FeePolicy(_Profile):
     """How transactions are priced; all fees in wei per gas."""
 
+    kind: Literal["dynamic", "legacy"] = "dynamic"
+    """Dynamic: EIP-1559, from the fee history. Legacy: one price, the node's eth_gasPrice."""
     max_fee_per_gas_wei: Units
     """The hard cap: no transaction ever bids more."""
     priority_percentile: Annotated[int, Field(ge=1, le=99)] = 50

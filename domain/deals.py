@@ -9,7 +9,14 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from domain.amounts import BASIS_POINTS, ETHER_DECIMALS, Amount, decimal_places, parse_decimal
+from domain.amounts import (
+    BASIS_POINTS,
+    ETHER_DECIMALS,
+    Amount,
+    Units,
+    decimal_places,
+    parse_decimal,
+)
 from domain.errors import Conflict, InvalidInput, NotAllowed
 from domain.identifiers import BankId, ChainId, DealId, ModuleId
 from domain.limits import (
@@ -229,6 +236,8 @@ class DealRequest(BaseModel):
     max_slippage: Annotated[Decimal, _ratio("max_slippage", MAX_SLIPPAGE_BPS)] = Decimal("0.005")
     cycles: Annotated[int, Field(strict=True, ge=1, le=MAX_CYCLES)] = 1
     mode: ExecutionMode = ExecutionMode.STEPWISE
+    max_fee_per_gas_wei: Annotated[Units, Field(gt=0)] | None = None
+    """What this deal bids at most, in wei per gas, if that is less than the chain's own cap."""
 
     @classmethod
     def parse(cls, /, **fields: Any) -> Self:  # noqa: ANN401 - unvalidated input, by its nature
@@ -249,13 +258,17 @@ class DealRequest(BaseModel):
         return int(self.max_slippage * BASIS_POINTS)
 
     def digest(self) -> str:
-        """SHA-256 over the canonical JSON: equal requests have equal digests."""
-        return digest_of(self)
+        """SHA-256 over the canonical JSON: equal requests have equal digests.
+
+        What is not set is left out, so a request has the digest that it had before the field was.
+        """
+        return digest_of(self, exclude_none=True)
 
 
-def digest_of(model: BaseModel) -> str:
+def digest_of(model: BaseModel, *, exclude_none: bool = False) -> str:
     """SHA-256 (hexadecimal) over a model's JSON with its keys sorted, mappings' keys as well."""
-    text = json.dumps(model.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    fields = model.model_dump(mode="json", exclude_none=exclude_none)
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -291,7 +304,11 @@ def ensure_same_request(first: DealRequest, again: DealRequest) -> None:
         raise Conflict(
             f"deal {first.deal_id} exists with another {', '.join(different)}",
             field=name,
-            value=getattr(again, name),
-            limit=getattr(first, name),
+            value=_told(getattr(again, name)),
+            limit=_told(getattr(first, name)),
             next_action="use a new deal id, or the same body to get the first deal's answer",
         )
+
+
+def _told(value: object) -> object:
+    return "none" if value is None else value

@@ -7,7 +7,7 @@ from activities.protocols import aave, erc20, multicall, redemption, uniswap
 from activities.protocols.multicall import Read
 from activities.protocols.ticks import PoolReading, pool_snapshot, words_to_read
 from activities.rpc.client import Rpc, RpcCall
-from activities.rpc.fees import FeeLevel, fee_history_call, fee_level
+from activities.rpc.fees import FeeLevel, fee_level, price_call
 from domain.amounts import ETHER_DECIMALS
 from domain.chains import ChainProfile, ModuleProfile
 from domain.errors import InvalidConfiguration
@@ -96,7 +96,7 @@ class ChainReader:
         answers = await self.rpc.batch(
             [
                 self.read_call(reads),
-                fee_history_call(self.profile.fees),
+                price_call(self.profile.fees),
                 RpcCall("eth_getTransactionCount", (sender, LATEST)),
             ]
         )
@@ -114,7 +114,7 @@ class ChainReader:
         terms = self.profile.module(module)
         decimals = await self._decimals_of(terms)
         reads = self._market_reads(terms, treasury)
-        answers = await self.rpc.batch([self.read_call(reads), fee_history_call(self.profile.fees)])
+        answers = await self.rpc.batch([self.read_call(reads), price_call(self.profile.fees)])
         values = multicall.decode_reads(reads, self.rpc.expect(answers[0]))
         fees = fee_level(self.profile, self.rpc.expect(answers[1]))
         (block,), (time,), (wei,), (collateral_price,), (par_price,), *rest = values

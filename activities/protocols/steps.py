@@ -5,6 +5,7 @@ here signs, numbers or sends.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from activities.protocols import aave, erc20, redemption, uniswap, weth
@@ -297,9 +298,10 @@ class StepBuilder:
     async def _look(
         self, order: PrepareBatch, extra: list[Read] | None = None, sender: Address | None = None
     ) -> Look:
-        return await self.reader.look(
+        look = await self.reader.look(
             order.request.module, order.account, sender or order.account, extra or []
         )
+        return replace(look, fees=look.fees.under(order.request.max_fee_per_gas_wei))
 
     def _contract(self, order: PrepareBatch, field: str) -> Address:
         return self.profile.contract(getattr(self.profile.module(order.request.module), field))

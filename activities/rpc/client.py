@@ -5,52 +5,19 @@ reason for doing without web3's provider, which also opens a new connection for 
 """
 
 import asyncio
-import json
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any
 
-from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
-from prometheus_client import Counter
+from aiohttp import ClientSession
 
+from activities.rpc.calls import RpcCall, RpcError
+from activities.rpc.endpoint import TRANSPORT_ERRORS, Endpoint, failure_of, new_session
+from activities.rpc.sending import Sender
+from activities.rpc.submission import EndpointAnswer, SendResult, Submission, result_of
 from domain.chains import ChainProfile
 from domain.errors import Unavailable
 
-REQUESTS: Final = Counter(
-    "deal_node_requests", "HTTP requests sent to nodes", ["chain", "endpoint"]
-)
-CALLS: Final = Counter("deal_node_calls", "JSON-RPC calls sent to nodes", ["chain", "method"])
-_TIMEOUT_SECONDS: Final = 10.0
-_KEPT_SECONDS: Final = 4.0
-"""How long an unused connection is kept: less than servers do, or they would close it meanwhile."""
-_CONNECTIONS: Final = 100
-"""At most, to one endpoint."""
-_HEADERS: Final = {"Content-Type": "application/json"}
-_SHOWN: Final = 100
-
-
-class _Malformed(ValueError):
-    """The endpoint answered, but not as JSON-RPC does."""
-
-
-_TRANSPORT_ERRORS: Final = (ClientError, TimeoutError, OSError, ValueError)
-"""What an endpoint's failure looks like; a ValueError is an answer that cannot be read."""
-
-
-@dataclass(frozen=True, slots=True)
-class RpcError:
-    """A node's own error answer to one call."""
-
-    code: int
-    message: str
-    data: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class RpcCall:
-    """One JSON-RPC call."""
-
-    method: str
-    params: tuple[Any, ...] = ()
+__all__ = ["Rpc", "RpcCall", "RpcError"]
 
 
 class Rpc:
@@ -59,9 +26,13 @@ class Rpc:
     def __init__(self, profile: ChainProfile) -> None:
         """Take the endpoints of the profile; connections are made when they are needed."""
         self.chain_id = profile.chain_id
-        self._endpoints = tuple(profile.endpoints)
+        self._endpoints = [
+            Endpoint(profile.chain_id, number, url)
+            for number, url in enumerate(profile.endpoints, start=1)
+        ]
         self._session: ClientSession | None = None
         self._preferred = 0
+        self._sender = Sender()
 
     async def batch(self, calls: list[RpcCall]) -> list[Any]:
         """Answers in the order of the calls, node errors as `RpcError` values.
@@ -72,9 +43,9 @@ class Rpc:
         for offset in range(len(self._endpoints)):
             index = (self._preferred + offset) % len(self._endpoints)
             try:
-                answers = await self._ask(index, calls)
-            except _TRANSPORT_ERRORS as error:
-                failures.append(f"endpoint {index + 1}: {_failure(error)}")
+                answers = await self._endpoints[index].ask(self._open(), calls)
+            except TRANSPORT_ERRORS as error:
+                failures.append(f"endpoint {index + 1}: {failure_of(error)}")
                 continue
             self._preferred = index
             return answers
@@ -88,18 +59,30 @@ class Rpc:
     async def everywhere(self, calls: list[RpcCall]) -> list[list[Any]]:
         """The answers of every endpoint that answers; raises `Unavailable` if none does."""
         results = await asyncio.gather(
-            *(self._ask(index, calls) for index in range(len(self._endpoints))),
+            *(endpoint.ask(self._open(), calls) for endpoint in self._endpoints),
             return_exceptions=True,
         )
         answered = [result for result in results if not isinstance(result, BaseException)]
         failed = [result for result in results if isinstance(result, BaseException)]
         for error in failed:
-            if not isinstance(error, _TRANSPORT_ERRORS):
+            if not isinstance(error, TRANSPORT_ERRORS):
                 raise error
         if not answered:
-            failures = ", ".join(_failure(error) for error in failed)
+            failures = ", ".join(failure_of(error) for error in failed)
             raise self._unavailable("no endpoint of chain {} answers", failures)
         return answered
+
+    async def submit(self, raws: Sequence[str]) -> list[Submission]:
+        """Send signed transactions to every endpoint, once; one result for each, in their order.
+
+        An endpoint that hangs delays nothing once another has answered: the sending goes on in the
+        background, and its answers are not among those returned. Without any answer all results
+        are `UNANSWERED`; nothing is raised, because the bytes may be out.
+        """
+        if not raws:
+            return []
+        sendings = [self._send(endpoint, raws) for endpoint in self._endpoints]
+        return await self._sender.send(sendings, len(raws))
 
     def expect(self, answer: Any) -> Any:  # noqa: ANN401 - JSON of any shape
         """The answer itself, or `Unavailable` if it is a node's error."""
@@ -109,42 +92,26 @@ class Rpc:
         return answer
 
     async def close(self) -> None:
-        """Close the kept connections."""
+        """Close the kept connections, and give up what is still being sent."""
+        await self._sender.close()
         if self._session is not None:
             await self._session.close()
 
-    async def _ask(self, index: int, calls: list[RpcCall]) -> list[Any]:
-        REQUESTS.labels(self.chain_id, index + 1).inc()
-        for call in calls:
-            CALLS.labels(self.chain_id, call.method).inc()
-        bodies = [
-            {"jsonrpc": "2.0", "id": number, "method": call.method, "params": call.params}
-            for number, call in enumerate(calls)
-        ]
-        if len(bodies) == 1:
-            return [_answer(await self._post(index, bodies[0]))]
-        responses = _in_order(await self._post(index, bodies), len(bodies))
-        return [_answer(response) for response in responses]
-
-    async def _post(self, index: int, body: object) -> Any:  # noqa: ANN401 - JSON of any shape
-        """Send one request to one endpoint and return its answer, decoded."""
-        data = json.dumps(body, separators=(",", ":")).encode()
-        url, session = self._endpoints[index], self._open()
-        async with session.post(url, data=data, headers=_HEADERS) as response:
-            response.raise_for_status()
-            return json.loads(await response.read())
+    async def _send(self, endpoint: Endpoint, raws: Sequence[str]) -> list[EndpointAnswer]:
+        calls = [RpcCall("eth_sendRawTransaction", (raw,)) for raw in raws]
+        try:
+            answers = await endpoint.ask(self._open(), calls)
+        except TRANSPORT_ERRORS as error:
+            answer = EndpointAnswer(
+                endpoint.number, endpoint.label, SendResult.UNANSWERED, failure_of(error)
+            )
+            return [answer] * len(raws)
+        return [_answer_of(endpoint, answer) for answer in answers]
 
     def _open(self) -> ClientSession:
         """Return the session that all endpoints share, made within the loop that uses it."""
         if self._session is None:
-            self._session = ClientSession(
-                # No common limit: what hangs at one endpoint must not keep others from another.
-                connector=TCPConnector(
-                    keepalive_timeout=_KEPT_SECONDS, limit=0, limit_per_host=_CONNECTIONS
-                ),
-                cookie_jar=DummyCookieJar(),
-                timeout=ClientTimeout(total=_TIMEOUT_SECONDS),
-            )
+            self._session = new_session()
         return self._session
 
     def _unavailable(self, message: str, actual: str) -> Unavailable:
@@ -157,35 +124,6 @@ class Rpc:
         )
 
 
-def _failure(error: BaseException) -> str:
-    """What is told of an endpoint's failure; the transport's own words may hold its address."""
-    return str(error) if isinstance(error, _Malformed) else type(error).__name__
-
-
-def _in_order(responses: Any, count: int) -> list[Any]:  # noqa: ANN401 - JSON of any shape
-    """Put the answers to a batch in the order of its calls, whose ids count from 0."""
-    try:
-        ordered = sorted(responses, key=lambda response: response["id"])
-        in_order = [response["id"] for response in ordered] == list(range(count))
-    except (KeyError, TypeError):
-        ordered, in_order = [], False
-    if not in_order:
-        # Also how a node refuses a batch as a whole: another endpoint may take it.
-        msg = f"not one answer for each call: {str(responses)[:_SHOWN]}"
-        raise _Malformed(msg)
-    return ordered
-
-
-def _answer(response: Any) -> Any:  # noqa: ANN401 - JSON of any shape
-    if isinstance(response, dict):
-        # An object by the standard, but some nodes send plain text, and some null with a result.
-        error = response.get("error")
-        if isinstance(error, dict):
-            message = str(error.get("message") or "")
-            return RpcError(error.get("code", 0), message, error.get("data"))
-        if error is not None:
-            return RpcError(0, str(error))
-        if "result" in response:
-            return response["result"]
-    msg = f"neither a result nor an error: {str(response)[:_SHOWN]}"
-    raise _Malformed(msg)
+def _answer_of(endpoint: Endpoint, answer: Any) -> EndpointAnswer:  # noqa: ANN401 - JSON of any shape
+    message = answer.message if isinstance(answer, RpcError) else None
+    return EndpointAnswer(endpoint.number, endpoint.label, result_of(answer), message)

@@ -119,7 +119,8 @@ class Signer(SigningActivities):
     async def _sign(self, batch: PreparedBatch, key: DealKey) -> tuple[SignedTransaction, ...]:
         """Sign in memory; the journal decides whether the result may leave."""
         path = TREASURY if batch.key.step in TREASURY_STEPS else key.path
-        return await self._keys.sign(path, batch.intents)
+        legacy = self._profiles[batch.intents[0].chain_id].fees.kind == "legacy"
+        return await self._keys.sign(path, batch.intents, legacy=legacy)
 
     async def _refused(self, batch: PreparedBatch, finding: Finding) -> SigningRefused:
         await self.journal.record_refused(batch, finding)

@@ -17,7 +17,7 @@ from activities.protocols.effects import EffectReader
 from activities.protocols.reader import ChainReader, position_from
 from activities.protocols.reverts import reason_of
 from activities.rpc.client import RpcCall, RpcError
-from activities.rpc.fees import fee_history_call, fee_level
+from activities.rpc.fees import fee_level, price_call
 from activities.transactions.broadcast import Broadcaster
 from activities.transactions.heads import HeadWatcher
 from activities.transactions.interface import DeliverBatch, Delivery
@@ -142,7 +142,7 @@ class Deliverer:
             pending = [i for i in missing if i.nonce >= sighting.mined_nonce]
             passed_over = sighting.head - first_head >= self._profile.fees.bump_after_blocks
             if order.replaceable and passed_over:
-                replacements = await self._replacements(batch, pending, newest)
+                replacements = await self._replacements(order, pending, newest)
                 if replacements:
                     return Delivery(replacements=replacements)
             if resend and pending:
@@ -255,17 +255,18 @@ class Deliverer:
         return "no reason found: the call succeeds on the states before and after its block"
 
     async def _replacements(
-        self, batch: PreparedBatch, pending: list[Intent], newest: Mapping[str, Attempt]
+        self, order: DeliverBatch, pending: list[Intent], newest: Mapping[str, Attempt]
     ) -> dict[str, Fees]:
         """Higher fees for what was passed over, where they help and the account can pay them."""
         if not pending or _must_keep_fees(pending):
             return {}
-        history = await self._rpc.batch([fee_history_call(self._profile.fees)])
+        history = await self._rpc.batch([price_call(self._profile.fees)])
         level = fee_level(self._profile, self._rpc.expect(history[0]))
-        bumped = {i.intent_id: level.replacement(newest[i.intent_id].fees) for i in pending}
+        level = level.under(order.request.max_fee_per_gas_wei)
+        bumped = {i.intent_id: level.replacement(newest[i.intent_id].fees).fees for i in pending}
         fees = {intent_id: fees for intent_id, fees in bumped.items() if fees is not None}
         try:
-            batch.with_fees(fees)
+            order.batch.with_fees(fees)
         except LimitExceeded as error:
             _log.warning("no higher fee", **error.problem.model_dump(exclude_none=True))
             return {}

@@ -160,7 +160,9 @@ class Desk:
 
     async def sign(self, batch: PreparedBatch) -> tuple[SignedTransaction, ...]:
         from_treasury = batch.intents[0].sender == self.treasury
-        return await keys().sign(TREASURY if from_treasury else self.path, batch.intents)
+        path = TREASURY if from_treasury else self.path
+        legacy = self.profile.fees.kind == "legacy"
+        return await keys().sign(path, batch.intents, legacy=legacy)
 
     async def signed(self, batch: PreparedBatch) -> DeliverBatch:
         """The order to deliver this batch, signed."""

@@ -65,10 +65,12 @@ class LocalKeyProvider:
         """Return the account of a key."""
         return Address(Account.from_key(self._derive(path)).address)
 
-    async def sign(self, path: KeyPath, intents: Sequence[Intent]) -> tuple[SignedTransaction, ...]:
+    async def sign(
+        self, path: KeyPath, intents: Sequence[Intent], *, legacy: bool = False
+    ) -> tuple[SignedTransaction, ...]:
         """Sign each intent; raise `TypeError` if one is not from the key's account."""
         key = SecretBytes(self._derive(path))
-        return tuple(_sign(intent, key) for intent in intents)
+        return tuple(_sign(intent, key, legacy=legacy) for intent in intents)
 
     def __repr__(self) -> str:
         """Nothing but the kind."""
@@ -83,10 +85,9 @@ class LocalKeyProvider:
         return HDPath(str(path)).derive(self._seed.get_secret_value())
 
 
-def _sign(intent: Intent, key: SecretBytes) -> SignedTransaction:
+def _sign(intent: Intent, key: SecretBytes, *, legacy: bool) -> SignedTransaction:
     """Sign with libsecp256k1, which gives the low s; the library compares sender and key."""
     fields: dict[str, Any] = {
-        "type": 2,
         "chainId": intent.chain_id,
         "from": str(intent.sender),
         "nonce": intent.nonce,
@@ -94,14 +95,25 @@ def _sign(intent: Intent, key: SecretBytes) -> SignedTransaction:
         "value": intent.value,
         "data": intent.data,
         "gas": intent.gas_limit,
-        "maxFeePerGas": intent.fees.max_fee_per_gas,
-        "maxPriorityFeePerGas": intent.fees.max_priority_fee_per_gas,
-        "accessList": [],
     }
-    signed = Account.sign_transaction(fields, key.get_secret_value())
+    priced = fields | (_legacy_price(intent) if legacy else _dynamic_price(intent))
+    signed = Account.sign_transaction(priced, key.get_secret_value())
     return SignedTransaction(
         intent_id=intent.intent_id,
         transaction_hash=signed.hash.to_0x_hex(),
         raw=signed.raw_transaction.to_0x_hex(),
         fees=intent.fees,
     )
+
+
+def _dynamic_price(intent: Intent) -> dict[str, Any]:
+    return {
+        "type": 2,
+        "maxFeePerGas": intent.fees.max_fee_per_gas,
+        "maxPriorityFeePerGas": intent.fees.max_priority_fee_per_gas,
+        "accessList": [],
+    }
+
+
+def _legacy_price(intent: Intent) -> dict[str, Any]:
+    return {"gasPrice": intent.fees.max_fee_per_gas}

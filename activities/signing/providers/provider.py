@@ -44,10 +44,13 @@ class KeyProvider(Protocol):
         """Return the account of a key; raise `Unavailable` while the key store is away."""
         ...
 
-    async def sign(self, path: KeyPath, intents: Sequence[Intent]) -> tuple[SignedTransaction, ...]:
+    async def sign(
+        self, path: KeyPath, intents: Sequence[Intent], *, legacy: bool = False
+    ) -> tuple[SignedTransaction, ...]:
         """Sign each intent as an EIP-1559 transaction, deterministically (RFC 6979), low s.
 
-        Every intent's sender must be the key's account. Raises `Unavailable` while the key store
-        is away.
+        For a chain without EIP-1559 (`legacy`) as one of type 0 with its chain id (EIP-155), whose
+        gas price is the intent's maximum fee. Every intent's sender must be the key's account.
+        Raises `Unavailable` while the key store is away.
         """
         ...

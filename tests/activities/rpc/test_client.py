@@ -2,21 +2,28 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from activities.rpc import client
+from activities.rpc import calls as wire
+from activities.rpc import endpoint
 from activities.rpc.client import Rpc, RpcCall, RpcError
+from activities.rpc.endpoint import Operation
+from activities.rpc.submission import SendResult
+from activities.signing.providers.provider import KeyPath
 from domain.errors import Unavailable
-from tests.activities.chain import CHAIN, Node
-from tests.activities.desk import profile_for
+from domain.identifiers import ChainId
+from domain.transactions import Fees, Intent
+from tests.activities.chain import CHAIN, ETHER, GWEI, Node
+from tests.activities.desk import keys, profile_for
 from tests.activities.rpc.front import Front, always, front_of
 
 RAW = "0x02"
+SENDER = KeyPath(account=7, index=0)
 
 
 @pytest.fixture
@@ -192,7 +199,7 @@ async def test_reads_go_on_at_the_second_endpoint_when_the_first_is_dead_and_sta
 async def test_an_endpoint_that_hangs_is_given_up_after_the_time_limit(
     stack: AsyncExitStack, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(Operation.READ, "_value_", 0.1)
     hanging = await stack.enter_async_context(front_of(node.url, delay_seconds=0.5))
     rpc = rpc_over(stack, hanging.url, node.url)
     async with asyncio.timeout(0.4):
@@ -205,10 +212,10 @@ async def test_calls_that_hang_at_one_endpoint_do_not_keep_others_from_another(
     hanging = await stack.enter_async_context(front_of(node.url, delay_seconds=1.0))
     rpc = rpc_over(stack, hanging.url, node.url)
     calls = [RpcCall("eth_chainId")]
-    stuck = [asyncio.create_task(rpc._ask(0, calls)) for _ in range(150)]
+    stuck = [asyncio.create_task(rpc._endpoints[0].ask(rpc._open(), calls)) for _ in range(150)]
     await asyncio.sleep(0.1)
     async with asyncio.timeout(0.8):
-        assert await rpc._ask(1, calls) == [hex(CHAIN)]
+        assert await rpc._endpoints[1].ask(rpc._open(), calls) == [hex(CHAIN)]
     await asyncio.gather(*stuck)
 
 
@@ -260,7 +267,7 @@ async def test_a_mistake_of_ours_is_not_taken_for_a_dead_endpoint(
     def mistake(_: Any) -> Any:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(client, "_answer", mistake)
+    monkeypatch.setattr(wire, "_answer", mistake)
     with pytest.raises(ZeroDivisionError):
         await rpc.batch([RpcCall("eth_chainId")])
     with pytest.raises(ZeroDivisionError):
@@ -286,11 +293,127 @@ async def test_a_transaction_is_sent_once_even_if_the_endpoint_fails(
 async def test_requests_and_calls_are_counted(stack: AsyncExitStack, node: Node) -> None:
     def total() -> tuple[float, float]:
         return (
-            client.REQUESTS.labels(CHAIN, 1)._value.get(),
-            client.CALLS.labels(CHAIN, "eth_chainId")._value.get(),
+            endpoint.REQUESTS.labels(CHAIN, 1)._value.get(),
+            endpoint.CALLS.labels(CHAIN, "eth_chainId")._value.get(),
         )
 
     rpc = rpc_over(stack, node.url)
     requests, calls = total()
     await rpc.batch([RpcCall("eth_chainId")] * 3)
     assert total() == (requests + 1, calls + 3)
+
+
+async def test_sent_transactions_have_a_result_each_of_all_endpoints(
+    stack: AsyncExitStack, node: Node, nowhere: str
+) -> None:
+    (front,) = await fronts(stack, node, 1)
+    raws = [await transfer(node, nonce) for nonce in (0, 1)]
+    results = await rpc_over(stack, nowhere, front.url, node.url).submit(raws)
+    assert [each.result for each in results] == [SendResult.ACCEPTED] * 2
+    for each in results:
+        first, *others = each.answers
+        assert (first.number, first.result) == (1, SendResult.UNANSWERED)
+        # The same node twice: it takes the transaction, and then has it, or has mined it.
+        assert {other.result for other in others} <= {
+            SendResult.ACCEPTED,
+            SendResult.ALREADY_KNOWN,
+            SendResult.NONCE_TOO_LOW,
+        }
+    assert front.sent() == raws
+    again = await rpc_over(stack, node.url).submit(raws)
+    assert {each.result for each in again} <= {SendResult.ALREADY_KNOWN, SendResult.NONCE_TOO_LOW}
+
+
+async def test_an_endpoint_that_hangs_does_not_hold_up_sending_and_is_sent_to_all_the_same(
+    stack: AsyncExitStack, node: Node
+) -> None:
+    hanging, honest = await fronts(stack, node, 2)
+    rpc = rpc_over(stack, hanging.url, honest.url)
+    await rpc.everywhere([RpcCall("eth_chainId")])
+    hanging.delay_seconds = 1.0
+    raw = await transfer(node, 0)
+    began = asyncio.get_running_loop().time()
+    (sent,) = await rpc.submit([raw])
+    assert asyncio.get_running_loop().time() - began < 0.5
+    assert sent.result is SendResult.ACCEPTED
+    assert [answer.number for answer in sent.answers] == [2]
+    await until(lambda: hanging.sent() == [raw])
+
+
+async def test_one_that_hangs_is_given_up_when_the_connections_are_closed(
+    stack: AsyncExitStack, node: Node
+) -> None:
+    hanging, honest = await fronts(stack, node, 2)
+    rpc = rpc_over(stack, hanging.url, honest.url)
+    hanging.delay_seconds = 3.0
+    await rpc.submit([await transfer(node, 0)])
+    async with asyncio.timeout(1.0):
+        await rpc.close()
+
+
+async def test_a_refusal_by_one_is_a_contradiction_that_is_told(
+    stack: AsyncExitStack, node: Node
+) -> None:
+    liar, honest = await fronts(stack, node, 2)
+    liar.errors["eth_sendRawTransaction"] = {"code": -32000, "message": "invalid sender"}
+    (sent,) = await rpc_over(stack, liar.url, honest.url).submit([await transfer(node, 0)])
+    assert sent.result is SendResult.ACCEPTED
+    assert sent.contradiction is not None
+    assert "endpoint 1: REJECTED, invalid sender" in sent.contradiction
+
+
+async def test_when_nobody_answers_nothing_is_known_of_what_was_sent(
+    stack: AsyncExitStack, nowhere: str
+) -> None:
+    (sent,) = await rpc_over(stack, nowhere).submit(["0x02"])
+    assert sent.result is SendResult.UNANSWERED
+    assert await rpc_over(stack, nowhere).submit([]) == []
+
+
+async def test_anvils_own_refusals_are_understood(stack: AsyncExitStack, node: Node) -> None:
+    rpc = rpc_over(stack, node.url)
+    node.automine(on=False)
+    waiting = await transfer(node, 0)
+    refusals = {
+        waiting: SendResult.ALREADY_KNOWN,
+        await transfer(node, 0, value=2): SendResult.UNDERPRICED,
+        await transfer(node, 1, fee=1): SendResult.UNDERPRICED,
+        await transfer(node, 1, value=10**30): SendResult.INSUFFICIENT_FUNDS,
+        await transfer(node, 1, gas_limit=20_999): SendResult.REJECTED,
+        await transfer(node, 1, chain_id=1): SendResult.REJECTED,
+        "0x02": SendResult.REJECTED,
+    }
+    await rpc.submit([waiting])
+    results = await rpc.submit(list(refusals))
+    assert [each.result for each in results] == list(refusals.values())
+    node.mine()
+    (late,) = await rpc.submit([await transfer(node, -1, value=3)])
+    assert late.result is SendResult.NONCE_TOO_LOW
+
+
+async def transfer(node: Node, nonce: int, *, fee: int = 10 * GWEI, **changes: Any) -> str:
+    """A signed transfer of the tests' own account to itself, that many nonces after the next."""
+    sender = await keys().address(SENDER)
+    node.give_ether(sender, ETHER)
+    intent = Intent(
+        intent_id="transfer",
+        chain_id=ChainId(CHAIN),
+        sender=sender,
+        nonce=node.nonce(sender) + nonce,
+        to=sender,
+        value=1,
+        data="0x",
+        gas_limit=21_000,
+        fees=Fees(max_fee_per_gas=fee, max_priority_fee_per_gas=min(fee, GWEI)),
+        purpose="",
+    )
+    (signed,) = await keys().sign(SENDER, [intent.model_copy(update=changes)])
+    return signed.raw
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(500):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("it never came")

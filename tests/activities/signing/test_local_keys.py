@@ -8,6 +8,7 @@ import secrets
 from pathlib import Path
 
 import pytest
+import rlp
 from eth_account import Account
 from eth_keys.constants import SECPK1_N
 from hexbytes import HexBytes
@@ -91,6 +92,23 @@ async def test_signatures_are_low_s_and_recover_to_the_account(keys: LocalKeyPro
         assert int(fields["s"]) <= SECPK1_N // 2
         assert Account.recover_transaction(raw) == sender
         assert signed.transaction_hash == _hash(raw)
+
+
+async def test_for_a_legacy_chain_transactions_are_of_type_0_for_that_chain_alone(
+    keys: LocalKeyProvider,
+) -> None:
+    one = intent(VECTOR)
+    (signed,) = await keys.sign(deal_path(0), [one], legacy=True)
+    raw = HexBytes(signed.raw)
+    nonce, price, gas, to, value, data, v, _, s = rlp.decode(bytes(raw))
+    numbers = [int.from_bytes(part) for part in (nonce, price, gas, value)]
+    assert numbers == [one.nonce, one.fees.max_fee_per_gas, one.gas_limit, one.value]
+    assert (to, data) == (bytes.fromhex(one.to[2:]), bytes.fromhex(one.data[2:]))
+    assert int.from_bytes(v) - 35 in {2 * one.chain_id, 2 * one.chain_id + 1}
+    assert int.from_bytes(s) <= SECPK1_N // 2
+    assert Account.recover_transaction(raw) == VECTOR
+    assert signed.transaction_hash == _hash(raw)
+    assert (signed,) == await keys.sign(deal_path(0), [one], legacy=True)
 
 
 async def test_signatures_are_deterministic(keys: LocalKeyProvider) -> None:

@@ -200,12 +200,26 @@ OTHERS: dict[str, Any] = {
     "max_slippage": "0.01",
     "cycles": 2,
     "mode": "pipelined",
+    "max_fee_per_gas_wei": "30000000000",
 }
 
 
 @pytest.mark.parametrize("field", DealRequest.model_fields)
 def test_a_digest_changes_with_every_field(field: str) -> None:
     assert request(**{field: OTHERS[field]}).digest() != request().digest()
+
+
+def test_a_request_without_a_fee_cap_of_its_own_has_the_digest_of_before_there_was_one() -> None:
+    asked = DealRequest.parse(
+        deal_id="alpha", bank="acme", module="usdtz", chain_id=138, working_liquidity="1.5"
+    )
+    assert asked.max_fee_per_gas_wei is None
+    assert asked.digest() == "ff429af3eac611215772fe1a53cf509ef4f9e4c8bf5484522274e3fbf1154acb"
+
+
+@pytest.mark.parametrize("bad", [0, -1, 1.5, "many", "0"])
+def test_a_fee_cap_is_a_whole_number_of_wei_above_zero(bad: Any) -> None:
+    assert refusal(**REQUEST, max_fee_per_gas_wei=bad).problem.field == "max_fee_per_gas_wei"
 
 
 def test_a_digest_does_not_depend_on_the_order_of_a_mapping() -> None:
@@ -229,7 +243,7 @@ def test_the_same_deal_id_with_another_body_is_a_conflict_that_names_the_field(f
     problem = caught.value.problem
     assert problem.field == field
     assert problem.value == str(getattr(again, field))
-    assert problem.limit == str(getattr(first, field))
+    assert problem.limit == str(getattr(first, field)).replace("None", "none")
     assert "alpha" in problem.message
 
 
