@@ -13,6 +13,7 @@ from activities.rpc.client import Rpc
 from activities.transactions.engine import TransactionEngine
 from domain.chains import find_chain
 from workers.runtime.failures import FailureInterceptor
+from workers.runtime.heartbeats import HEARTBEAT_THROTTLE, HeartbeatInterceptor
 from workers.runtime.process import database_pool, run_process
 from workers.runtime.profiles import load_profiles
 from workers.runtime.settings import ChainWorkerSettings
@@ -50,8 +51,9 @@ async def build(
                     reads.read_market,
                     reads.read_position,
                 ],
-                interceptors=[FailureInterceptor()],
+                interceptors=[HeartbeatInterceptor(), FailureInterceptor()],
                 max_concurrent_activities=_CONCURRENT_ACTIVITIES,
+                max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
                 graceful_shutdown_timeout=timedelta(seconds=settings.graceful_shutdown_seconds),
             )
         )

@@ -14,6 +14,8 @@ from workers.runtime.settings import DealsWorkerSettings
 from workflows.deal.workflow import TASK_QUEUE, DealWorkflow
 
 _DATABASE_CONNECTIONS = 10
+_STICKY_FOR = timedelta(seconds=2)
+"""After that, another worker may take what was kept for one that was killed."""
 
 WORKFLOW_RUNNER = SandboxedWorkflowRunner(
     restrictions=SandboxRestrictions.default.with_passthrough_modules(
@@ -43,6 +45,7 @@ async def build(
             activities=[Records(pool).record_deal],
             workflow_runner=WORKFLOW_RUNNER,
             interceptors=[FailureInterceptor()],
+            sticky_queue_schedule_to_start_timeout=_STICKY_FOR,
             graceful_shutdown_timeout=timedelta(seconds=settings.graceful_shutdown_seconds),
         )
     ]

@@ -26,6 +26,7 @@ from domain.chains import ChainProfile
 from domain.errors import DealError
 from domain.identifiers import Address, ChainId
 from workers.runtime.failures import FailureInterceptor
+from workers.runtime.heartbeats import HEARTBEAT_THROTTLE, HeartbeatInterceptor
 from workers.runtime.process import database_pool, run_process
 from workers.runtime.profiles import load_profiles
 from workers.runtime.settings import Settings, SignerSettings
@@ -58,7 +59,8 @@ async def build(settings: SignerSettings, client: Client, stack: AsyncExitStack)
             client,
             task_queue=TASK_QUEUE,
             activities=signer_activities(profiles, keys, pool),
-            interceptors=[FailureInterceptor()],
+            interceptors=[HeartbeatInterceptor(), FailureInterceptor()],
+            max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
             graceful_shutdown_timeout=timedelta(seconds=settings.graceful_shutdown_seconds),
         )
     ]

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any, Final, TypeVar
 
 from temporalio.client import (
@@ -25,6 +26,9 @@ from workflows.deal.workflow import TASK_QUEUE, DealWorkflow, workflow_id
 
 _ADMISSION_ID: Final = "admission"
 """One update for all who start the same deal, so all get the first one's answer."""
+
+TASK_TIMEOUT: Final = timedelta(seconds=3)
+"""How long a worker may take to say what a deal does next; then another one is asked."""
 
 _QUERY_SECONDS: Final = 5
 _ANSWER_SECONDS: Final = 60
@@ -156,6 +160,7 @@ class DealClient:
             task_queue=TASK_QUEUE,
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            task_timeout=TASK_TIMEOUT,
             static_summary=f"{request.working_liquidity} ETH for {request.bank}",
         )
         try:

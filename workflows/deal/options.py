@@ -10,8 +10,11 @@ from typing import Final, TypedDict
 from temporalio.common import RetryPolicy
 from temporalio.workflow import ActivityCancellationType
 
+_SILENCE: Final = timedelta(seconds=2.5)
+"""Workers beat every second (`workers.runtime.heartbeats`): one silent for so long was killed."""
+
 _PATIENT: Final = RetryPolicy(
-    initial_interval=timedelta(seconds=0.5),
+    initial_interval=timedelta(seconds=0.2),
     backoff_coefficient=2,
     maximum_interval=timedelta(seconds=10),
 )
@@ -37,24 +40,35 @@ class LocalActivityOptions(TypedDict):
 ADMISSION: Final = ActivityOptions(
     start_to_close_timeout=timedelta(seconds=15),
     schedule_to_close_timeout=timedelta(seconds=60),
+    heartbeat_timeout=_SILENCE,
     retry_policy=_PATIENT,
 )
 """Before anything was signed: give up within a minute and deny."""
 
-READ: Final = ActivityOptions(start_to_close_timeout=timedelta(seconds=15), retry_policy=_PATIENT)
+READ: Final = ActivityOptions(
+    start_to_close_timeout=timedelta(seconds=15),
+    heartbeat_timeout=_SILENCE,
+    retry_policy=_PATIENT,
+)
 """Look at the chain, for as long as it takes until a node answers."""
 
 PREPARE: Final = ActivityOptions(
-    start_to_close_timeout=timedelta(seconds=30), retry_policy=_PATIENT
+    start_to_close_timeout=timedelta(seconds=30),
+    heartbeat_timeout=_SILENCE,
+    retry_policy=_PATIENT,
 )
 """Build and simulate, for as long as it takes."""
 
-SIGN: Final = ActivityOptions(start_to_close_timeout=timedelta(seconds=30), retry_policy=_PATIENT)
+SIGN: Final = ActivityOptions(
+    start_to_close_timeout=timedelta(seconds=30),
+    heartbeat_timeout=_SILENCE,
+    retry_policy=_PATIENT,
+)
 """Sign, for as long as it takes until the signer is there."""
 
 DELIVER: Final = ActivityOptions(
     start_to_close_timeout=timedelta(minutes=30),
-    heartbeat_timeout=timedelta(seconds=20),
+    heartbeat_timeout=_SILENCE,
     retry_policy=_PATIENT,
     cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
 )
