@@ -37,6 +37,11 @@ check: $(READY) ## format, lint, types and import rule only
 bench: $(FETCHED) ## measure deals against a straight script, side by side
 	$(BIN)/python -m tests.performance.bench
 
+SEED ?= 4
+.PHONY: faults
+faults: $(FETCHED) ## kill and break everything, everywhere; the chain says what came of it (SEED=4)
+	$(BIN)/python -m tests.faults --seed $(SEED)
+
 .PHONY: down
 down: ## stop the local stack, keeping its data
 	@if [ -x $(BIN)/deal ]; then $(BIN)/deal local down; fi

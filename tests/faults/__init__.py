@@ -1,0 +1,1 @@
+"""Faults against the real components: `make faults`. The chain is the judge."""

@@ -1,0 +1,62 @@
+"""Intents that do nothing but have themselves counted by the Ledger contract."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from activities.protocols.abi import Function
+from activities.protocols.drafts import Call, Draft, draft_of
+from activities.protocols.steps import StepBuilder
+from activities.signing.calls import TREASURY_STEPS
+from activities.signing.findings import Finding
+from activities.signing.interface import DealAccounts, SignBatch
+from activities.signing.policy import is_no_op, review
+from activities.transactions.interface import PrepareBatch
+from domain.chains import ChainProfile
+from domain.hashing import keccak
+from domain.identifiers import ChainId
+
+RECORD: Final = Function("record(bytes32)")
+EXECUTIONS: Final = Function("executions(bytes32)")
+LEDGER: Final = "ledger"
+
+
+def is_ledger(order: PrepareBatch) -> bool:
+    """Whether the order comes from the workflow of batches, not from a deal."""
+    return order.sizing.bound_by == LEDGER
+
+
+def entry(intent_id: str) -> bytes:
+    """The name under which the Ledger counts an intent."""
+    return keccak(intent_id.encode())
+
+
+class LedgerBuilder(StepBuilder):
+    """Drafts for the workflow of batches; those of deals as ever."""
+
+    async def build(self, order: PrepareBatch) -> Draft:
+        """As many recording calls as the order counts."""
+        if not is_ledger(order):
+            return await super().build(order)
+        sender = self.treasury if order.key.step in TREASURY_STEPS else order.account
+        look = await self._look(order, sender=sender)
+        ledger = self.profile.contract(LEDGER)
+        calls = [
+            Call(ledger, f"Record {index}", RECORD.encode(entry(f"{order.key}/{index}")))
+            for index in range(order.sizing.cycles)
+        ]
+        return draft_of(look, calls, [], sender=sender)
+
+
+def review_ledger(
+    order: SignBatch,
+    profiles: Mapping[ChainId, ChainProfile],
+    accounts: DealAccounts,
+    now: int,
+) -> Finding | None:
+    """Allow what only records itself, and hold everything else to the real policy."""
+    ledger = profiles[order.chain_id].contract(LEDGER)
+    if all(intent.to == ledger and not is_no_op(intent) for intent in order.batch.intents):
+        return None
+    return review(order, profiles, accounts, now)

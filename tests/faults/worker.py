@@ -1,0 +1,160 @@
+"""The workers of the harness: the real ones, and a supervisor that restarts what is killed.
+
+`python -m tests.faults.worker` runs as a component of the stack. It imports everything once and
+then forks a process for every file of its roster: a role, with an environment of its own. One that
+ends is forked again at once, as a supervisor with a warm standby would.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from psycopg.conninfo import make_conninfo
+from temporalio.worker import Worker
+
+import workers.chain
+import workers.deals
+import workers.signer
+from activities.signing.providers.keystore import read_passphrase
+from activities.signing.providers.local import LocalKeyProvider
+from tests.faults.batches import LedgerBatches
+from tests.faults.ledger import LedgerBuilder, review_ledger
+from tests.faults.wrapping import wrap_all
+from workers.runtime.process import run_process
+from workers.runtime.settings import (
+    ChainWorkerSettings,
+    DealsWorkerSettings,
+    SignerSettings,
+)
+
+FOLDER: Final = "FAULTS_FOLDER"
+_DATABASE_ROLES: Final = {"deals": "deal_records", "chain": "deal_engine", "signer": "deal_signer"}
+_LOOK_SECONDS: Final = 0.1
+_SIGNALS: Final = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One process of the roster."""
+
+    name: str
+    role: str
+    environment: dict[str, str]
+
+
+class Supervisor:
+    """Keeps the members of the roster running."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._running: dict[str, int] = {}
+        settings = SignerSettings.load()
+        # Opening takes a second of pure computation, which every restart would have to wait for.
+        self._keys = LocalKeyProvider.open(
+            settings.keystore_file,
+            read_passphrase(settings.keystore_passphrase_file),
+            settings.environment,
+        )
+
+    def run(self) -> None:
+        """Run until SIGTERM; then end all members and wait for them."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        Path(os.environ["DEAL_READY_FILE"]).touch()
+        while True:
+            self._reap()
+            self._adjust(self._roster())
+            got = signal.sigtimedwait(_SIGNALS, _LOOK_SECONDS)
+            if got is not None and got.si_signo != signal.SIGCHLD:
+                break
+        for pid in self._running.values():
+            os.kill(pid, signal.SIGTERM)
+        for pid in self._running.values():
+            os.waitpid(pid, 0)
+
+    def _roster(self) -> dict[str, Member]:
+        found = [json.loads(file.read_text()) for file in (self._folder / "roster").glob("*.json")]
+        return {each["name"]: Member(**each) for each in found}
+
+    def _adjust(self, roster: dict[str, Member]) -> None:
+        for name in [name for name in self._running if name not in roster]:
+            os.kill(self._running[name], signal.SIGTERM)
+        for name, member in roster.items():
+            if name not in self._running:
+                self._running[name] = self._fork(member)
+
+    def _reap(self) -> None:
+        for name, pid in list(self._running.items()):
+            if os.waitpid(pid, os.WNOHANG) != (0, 0):
+                del self._running[name]
+
+    def _fork(self, member: Member) -> int:
+        pid = os.fork()
+        if pid:
+            draft = self._folder / f"{member.name}.pid"
+            draft.write_text(str(pid))
+            draft.rename(self._folder / "pids" / member.name)
+            return pid
+        status = 1
+        try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            os.environ.update(member.environment)
+            url, role = os.environ["DEAL_DATABASE_URL"], _DATABASE_ROLES[member.role]
+            os.environ["DEAL_DATABASE_URL"] = make_conninfo(url, user=role)
+            os.environ["DEAL_READY_FILE"] = str(
+                self._folder / "ready" / f"{member.name}.{os.getpid()}"
+            )
+            del os.environ["DEAL_METRICS_ADDRESS"]
+            wrap_all(member.role, self._folder / "crashes")
+            _ROLES[member.role](self._keys)
+            status = 0
+        finally:
+            sys.stderr.flush()
+            os._exit(status)
+
+
+def _chain(_: LocalKeyProvider) -> None:
+    real: Any = workers.chain.TransactionEngine
+
+    def engine(*arguments: Any, **options: Any) -> Any:
+        reader, treasury = arguments[2], arguments[4]
+        return real(*arguments, **options, builder=LedgerBuilder(reader, treasury))
+
+    workers.chain.TransactionEngine = engine  # type: ignore[misc, assignment]
+    run_process(
+        "chain",
+        ChainWorkerSettings,
+        lambda settings, client, stack: workers.chain.build(settings, [138], client, stack),
+    )
+
+
+def _signer(keys: LocalKeyProvider) -> None:
+    workers.signer.Signer = partial(workers.signer.Signer, review=review_ledger)  # type: ignore[misc, assignment]
+    workers.signer.LocalKeyProvider.open = lambda *_: keys  # type: ignore[method-assign, assignment]
+    run_process("signer", SignerSettings, workers.signer.build)
+
+
+def _deals(_: LocalKeyProvider) -> None:
+    def worker(*arguments: Any, workflows: list[type], **options: Any) -> Worker:
+        return Worker(*arguments, workflows=[*workflows, LedgerBatches], **options)
+
+    workers.deals.Worker = worker  # type: ignore[misc, assignment]
+    run_process("deals", DealsWorkerSettings, workers.deals.build)
+
+
+_ROLES: Final[dict[str, Callable[[LocalKeyProvider], None]]] = {
+    "chain": _chain,
+    "signer": _signer,
+    "deals": _deals,
+}
+
+
+if __name__ == "__main__":
+    Supervisor(Path(os.environ[FOLDER])).run()
