@@ -24,7 +24,7 @@ class Boundary:
     target: str
     sides: tuple[Side, ...] = BOTH
     also: str | None = None
-    """Does the same for the workflow of batches."""
+    """Another one that does the same, elsewhere."""
 
 
 PREPARING: Final = (
@@ -75,7 +75,13 @@ DELIVERING: Final = (
         "send", "chain", "deliver_batch", "activities.transactions.broadcast:Broadcaster.send"
     ),
     # Killed after it, the node has the transactions and nobody has read its reply.
-    Boundary("request", "chain", "deliver_batch", "activities.rpc.client:Rpc.everywhere"),
+    Boundary(
+        "request",
+        "chain",
+        "deliver_batch",
+        "activities.rpc.client:Rpc.everywhere",
+        also="activities.rpc.client:Rpc.submit",
+    ),
     Boundary("look", "chain", "deliver_batch", "activities.transactions.deliver:look_for"),
     Boundary(
         "include",
