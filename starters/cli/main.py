@@ -97,6 +97,10 @@ def start(  # noqa: PLR0913 - the fields of a request
     mode: Annotated[
         str | None, typer.Option(help="stepwise or pipelined [default: stepwise].")
     ] = None,
+    max_fee_gwei: Annotated[
+        str | None,
+        typer.Option(help="Never bid more, in gwei per gas [default: the chain's own cap]."),
+    ] = None,
     file: Annotated[
         Path | None,
         typer.Option("--file", "-f", help="A request as JSON; options go before its fields."),
@@ -117,6 +121,7 @@ def start(  # noqa: PLR0913 - the fields of a request
         "max_slippage": max_slippage,
         "cycles": cycles,
         "mode": mode,
+        "max_fee_gwei": max_fee_gwei,
     }
     run_async(run(options, file, settled(output), wait=wait))
 

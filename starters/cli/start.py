@@ -7,12 +7,14 @@ from typing import Any, Final
 
 import typer
 
+from domain.amounts import Amount
 from domain.deals import DealRequest, DealStatus
 from domain.errors import ApprovalNeeded, InvalidInput, error_from
 from domain.views import DealView
 from starters.cli import tables
 from starters.cli.documents import deal_document
 from starters.cli.follow import follow, show_link
+from starters.cli.formats import GWEI_DECIMALS
 from starters.cli.output import Output, print_json, show
 from starters.cli.session import load_config_settings, load_settings, records
 from starters.cli.temporal import open_client, web_link
@@ -43,6 +45,8 @@ def parse_request(options: dict[str, str | None], file: Path | None) -> DealRequ
     """
     fields = _read(file) if file is not None else {}
     fields |= {name: value for name, value in options.items() if value is not None}
+    if options.get("max_fee_gwei") is not None:
+        fields["max_fee_per_gas_wei"] = _wei(fields.pop("max_fee_gwei"))
     for name in _WHOLE_NUMBERS:
         if isinstance(fields.get(name), str):
             fields[name] = _whole(fields[name], name)
@@ -91,6 +95,10 @@ def _unreadable(file: Path, actual: str) -> InvalidInput:
         actual=actual,
         next_action="correct the file; `deal start --help` names the fields",
     )
+
+
+def _wei(gwei: str) -> int:
+    return Amount.parse(gwei, decimals=GWEI_DECIMALS, field="max_fee_gwei").units
 
 
 def _whole(text: str, field: str) -> int:

@@ -73,7 +73,10 @@ def summary(view: DealView) -> Table:
     table.add_row("chain, module", f"{request.chain_id}, {request.module}, {request.mode}")
     table.add_row("liquidity", f"{request.working_liquidity} ETH")
     limits = f"LTV {formats.percent(request.max_ltv_bps)}, slippage "
-    table.add_row("limits", limits + formats.percent(request.max_slippage_bps))
+    limits += formats.percent(request.max_slippage_bps)
+    if request.max_fee_per_gas_wei is not None:
+        limits += f", fee {formats.gwei(request.max_fee_per_gas_wei)} gwei"
+    table.add_row("limits", limits)
     if view.account:
         table.add_row("account", view.account)
     if view.treasury:

@@ -71,6 +71,10 @@ BAD_INPUT = [
     ("cycles", "0", "cycles", "greater than or equal to 1", "correct the field"),
     ("cycles", "21", "cycles", "less than or equal to 20", "correct the field"),
     ("cycles", "1.5", "cycles", "a whole number", "correct the field"),
+    ("max_fee_gwei", "0", "max_fee_per_gas_wei", "greater than 0", "correct the field"),
+    ("max_fee_gwei", "-1", "max_fee_gwei", "0 or more", "positive amount"),
+    ("max_fee_gwei", "cheap", "max_fee_gwei", "finite", "write it like"),
+    ("max_fee_gwei", "1.0000000001", "max_fee_gwei", "9 decimal", "round"),
 ]
 
 
@@ -243,3 +247,20 @@ def test_a_deal_that_needs_approval_is_told_with_its_exit_code(admits: Deal) -> 
     answer = admits(*arguments())
     assert (answer.code, answer.document["status"]) == (6, "AWAITING_APPROVAL")
     assert (answer.problem["code"], answer.problem["field"]) == ("approval_needed", "status")
+
+
+def test_a_cap_in_gwei_is_kept_in_wei() -> None:
+    options = {"deal_id": "alpha", "bank": "b", "module": "usdtz", "chain_id": "138"}
+    capped = options | {"working_liquidity": "10", "max_fee_gwei": "1.500000001"}
+    assert parse_request(capped, None).max_fee_per_gas_wei == 1_500_000_001
+    assert parse_request(capped | {"max_fee_gwei": None}, None).max_fee_per_gas_wei is None
+
+
+@pytest.mark.parametrize(
+    "admits",
+    [samples.view(request=samples.request(max_fee_per_gas_wei=1_500_000_001))],
+    indirect=True,
+)
+def test_a_cap_is_shown_with_the_deal(admits: Deal) -> None:
+    answer = admits(*arguments(), "--max-fee-gwei", "1.500000001", "-o", "table")
+    assert "slippage 0.50 %, fee 1.500000001 gwei" in answer.out
