@@ -109,7 +109,7 @@ def _accounts(accounts: tuple[AccountHealth, ...]) -> Table:
     table.add_column("account", no_wrap=True)
     for name in ("mined", "next nonce", "pending"):
         table.add_column(name, justify="right")
-    table.add_column("gap")
+    table.add_column("gap", overflow="fold")
     for account in accounts:
         table.add_row(
             account.address,
@@ -122,9 +122,9 @@ def _accounts(accounts: tuple[AccountHealth, ...]) -> Table:
 
 
 def _gap(account: AccountHealth) -> Text:
-    if account.gap is None or account.gap is False:
+    if not account.gap:
         return Text("none")
-    return Text("yes" if account.gap is True else f"at {account.gap}", style="bold red")
+    return Text(", ".join(map(str, account.gap)), style="bold red")
 
 
 def _number(value: int | None) -> str:

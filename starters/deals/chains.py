@@ -54,13 +54,16 @@ class Endpoint(_Model):
 
 
 class AccountHealth(_Model):
-    """An account's nonces: mined, the next to be given, how many are out, and whether one lacks."""
+    """An account's nonces: the next the chain takes, the next to be given, and what is between.
+
+    `gap` are nonces that nothing of ours holds, so that what comes after them cannot be mined.
+    """
 
     address: str
     mined_nonce: int
     next_nonce: int
     pending: int
-    gap: bool | int | None = None
+    gap: tuple[int, ...] = ()
 
 
 class Observation(_Model):

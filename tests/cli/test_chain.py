@@ -36,8 +36,8 @@ OBSERVED: dict[str, Any] = {
         },
     ],
     "accounts": [
-        {"address": ACCOUNT, "mined_nonce": 4, "next_nonce": 7, "pending": 2, "gap": True},
-        {"address": TREASURY, "mined_nonce": 9, "next_nonce": 9, "pending": 0, "gap": False},
+        {"address": ACCOUNT, "mined_nonce": 4, "next_nonce": 7, "pending": 2, "gap": [5]},
+        {"address": TREASURY, "mined_nonce": 9, "next_nonce": 9, "pending": 0, "gap": []},
     ],
 }  # fmt: skip
 CAP = 100 * GWEI
@@ -110,7 +110,7 @@ def test_a_table_has_all_of_it(chains: Deal, ledger: Ledger) -> None:
     parts = [
         "138 DeFi Oracle Meta Mainnet", "0 s ago", "118 (2 behind)", "3 gwei", "100 gwei",
         "nothing is signed: block 90 is another now", "node.example", "1.2 ms", "unhealthy",
-        "timed out", ACCOUNT, "yes", "nonce_gap", "look at it",
+        "timed out", ACCOUNT, "2   5", "nonce_gap", "look at it",
     ]  # fmt: skip
     for part in parts:
         assert part in answer.out
