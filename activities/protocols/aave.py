@@ -22,6 +22,10 @@ GET_USER_ACCOUNT_DATA: Final = Function(
 )
 """Collateral, debt and room to borrow (1e-8 USD), threshold and LTV (bps), health (1e18)."""
 
+SCALED_BALANCE_OF: Final = Function("scaledBalanceOf(address)", ("uint256",))
+GET_PREVIOUS_INDEX: Final = Function("getPreviousIndex(address)", ("uint256",))
+"""Of aTokens and debt tokens: balance without interest, and index (ray) of its last change."""
+
 GET_ASSET_PRICE: Final = Function("getAssetPrice(address)", ("uint256",))
 GET_RESERVE_CONFIGURATION: Final = Function(
     "getReserveConfigurationData(address)",

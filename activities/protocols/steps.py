@@ -116,7 +116,7 @@ class StepBuilder:
         call = Call(self.profile.contract("aave_pool"), "Borrow at the variable rate", data)
         bounds = [
             exactly(Asset.PAR, amount),
-            Bound(asset=Asset.DEBT, minimum=amount, maximum=debt_bound(amount)),
+            Bound(asset=Asset.DEBT, minimum=amount - _ONE_UNIT, maximum=debt_bound(amount)),
         ]
         return draft_of(look, [call], bounds)
 

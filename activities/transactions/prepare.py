@@ -2,16 +2,17 @@
 
 import asyncio
 import time
+from dataclasses import replace
 from decimal import ROUND_CEILING
 from typing import Protocol
 
 from activities.protocols.drafts import TRANSFER_GAS, Call, Draft
-from activities.protocols.effects import EffectReader
 from activities.rpc.client import Rpc
 from activities.transactions.broadcast import Broadcaster
 from activities.transactions.interface import PrepareBatch
-from activities.transactions.simulation import Simulation, movements, simulate
+from activities.transactions.simulation import Simulator
 from activities.transactions.store import TransactionStore
+from activities.transactions.trials import Simulation, Trial
 from domain.chains import ChainProfile
 from domain.errors import LimitExceeded
 from domain.transactions import (
@@ -46,7 +47,7 @@ class Preparer:
     ) -> None:
         """Take what one chain's batches are made with."""
         self._profile = profile
-        self._rpc = rpc
+        self._simulator = Simulator(profile, rpc)
         self._builder = builder
         self._store = store
         self._broadcaster = broadcaster
@@ -62,13 +63,13 @@ class Preparer:
             draft = await self._builder.build(order)
         finally:
             await undone  # if it raises, that is why the rest looked wrong, too
-        simulation = await simulate(self._rpc, draft)
+        simulation = await self._simulator.simulate(_trial(order, draft))
+        if not simulation.exact:
+            draft = _without_rest(draft)
         calls, ether = self._with_rest(order, draft, simulation)
-        effects = EffectReader(self._profile, self._profile.module(order.request.module))
-        changes = [
-            effects.changes(order.account, [movement], logs)
-            for movement, logs in zip(movements(draft.sender, calls), simulation.logs, strict=True)
-        ]
+        changes = [*simulation.changes[: len(calls)]]
+        if ether:  # it was simulated without its value
+            changes[-1] = {Asset.ETHER: -calls[-1].value} if calls[-1].value else {}
         bounds = (*draft.bounds, *ether)
         check_bounds(changes, bounds)
         batch = PreparedBatch(
@@ -124,6 +125,27 @@ class Preparer:
             purpose=call.purpose,
             spends_rest=call.spends_rest,
         )
+
+
+def _without_rest(draft: Draft) -> Draft:
+    """Leave the rest to a batch of its own, if it depends on gas that is not known exactly.
+
+    What is offered too little would be left over, and be too little for the gas of another sweep.
+    """
+    if len(draft.calls) > 1 and draft.calls[-1].spends_rest:
+        return replace(draft, calls=draft.calls[:-1])
+    return draft
+
+
+def _trial(order: PrepareBatch, draft: Draft) -> Trial:
+    return Trial(
+        sender=draft.sender,
+        calls=draft.calls,
+        account=order.account,
+        module=order.request.module,
+        block_number=draft.block_number,
+        timestamp=draft.timestamp,
+    )
 
 
 def gap_filler(batch: PreparedBatch) -> PreparedBatch:

@@ -1,82 +1,96 @@
-"""Simulating a whole batch before anything is signed, by ``eth_simulateV1``."""
+"""Simulating a whole batch before anything is signed: by ``eth_simulateV1``, or without it."""
 
-from dataclasses import dataclass
+import re
+import time
 from typing import Any, Final
 
-from activities.protocols.drafts import Call, Draft
-from activities.protocols.effects import Movement
-from activities.protocols.reverts import reason_of
+from activities.protocols.effects import EffectReader, Movement
 from activities.rpc.client import Rpc, RpcCall, RpcError
+from activities.transactions.executor import Executor
+from activities.transactions.trials import NO_ETHER, Simulation, Trial, reverting, too_poor
+from domain.chains import ChainProfile
 from domain.errors import SimulationFailed
-from domain.identifiers import Address
 
-_NO_ETHER: Final = "insufficient funds"
-"""How nodes refuse a simulation whose sender does not have the ether that a call carries."""
-
-
-@dataclass(frozen=True, slots=True)
-class Simulation:
-    """What the batch would do on top of one block: gas and logs of each call."""
-
-    block_number: int
-    gas_used: tuple[int, ...]
-    logs: tuple[tuple[dict[str, Any], ...], ...]
+_METHOD: Final = "eth_simulateV1"
+_METHOD_NOT_FOUND: Final = -32601
+_UNKNOWN_METHOD: Final = re.compile(
+    r"method\b.*\b(not found|does not exist|not available|not supported|not enabled|not allowed"
+    r"|unknown)|\b(unsupported|unknown|unrecognized) method",
+    re.IGNORECASE | re.DOTALL,
+)
+"""The words of geth and erigon, besu, nethermind and reth, and of providers in front of them."""
+_ASK_AGAIN_SECONDS: Final = 600.0
+"""Nodes are upgraded, and an endpoint that knows the method may come back."""
 
 
-async def simulate(rpc: Rpc, draft: Draft) -> Simulation:
-    """Run the calls one after the other in the block after the one the draft was built from.
+class Simulator:
+    """Simulates on one chain; remembers for a while that its nodes lack the method."""
 
-    Raises `SimulationFailed` with the decoded reason of the first call that reverts, or if the
-    sender does not have the ether, and `Unavailable` if the node does not answer.
-    """
-    calls = [_call(draft.sender, call) for call in draft.calls]
+    def __init__(self, profile: ChainProfile, rpc: Rpc) -> None:
+        """Take the chain's contracts and its endpoints."""
+        self._profile = profile
+        self._rpc = rpc
+        self._executor = Executor(profile, rpc)
+        self._missing_until = 0.0
+
+    async def simulate(self, trial: Trial) -> Simulation:
+        """Run the calls one after the other in the block after the trial's.
+
+        Raises `SimulationFailed` with the decoded reason of the first call that reverts, or if the
+        sender does not have the ether, and `Unavailable` if the node does not answer.
+        """
+        if time.monotonic() >= self._missing_until:
+            (answer,) = await self._rpc.batch([_request(trial)])
+            if not _is_unknown(answer):
+                return await self._read(trial, answer)
+            self._missing_until = time.monotonic() + _ASK_AGAIN_SECONDS
+        return await self._executor.simulate(trial)
+
+    async def _read(self, trial: Trial, answer: Any) -> Simulation:  # noqa: ANN401 - JSON
+        if isinstance(answer, RpcError) and NO_ETHER in answer.message.lower():
+            raise too_poor(trial, answer.message)
+        (block,) = self._rpc.expect(answer)
+        results = block["calls"]
+        for index, result in enumerate(results):
+            if int(result["status"], 16) != 1:
+                raise await self._failure(trial, index, result)
+        effects = EffectReader(self._profile, self._profile.module(trial.module))
+        return Simulation(
+            block_number=trial.block_number,
+            gas_used=tuple(int(result["gasUsed"], 16) for result in results),
+            changes=tuple(
+                effects.changes(
+                    trial.account, [Movement(trial.sender, call.to, call.value)], result["logs"]
+                )
+                for call, result in zip(trial.calls, results, strict=True)
+            ),
+        )
+
+    async def _failure(self, trial: Trial, index: int, result: dict[str, Any]) -> SimulationFailed:
+        """Say why a call fails; where the node does not, its ``eth_call`` may."""
+        error = result.get("error") or {}
+        data = result.get("returnData") or "0x"
+        if data == "0x":
+            data = error.get("data") or await self._executor.revert_data(trial) or "0x"
+        return reverting(trial.calls[index], error.get("message"), data)
+
+
+def _request(trial: Trial) -> RpcCall:
     # Said outright, because nodes differ in the block that they simulate if they are not told.
-    following = {"number": hex(draft.block_number + 1), "time": hex(draft.timestamp + 1)}
+    following = {"number": hex(trial.block_number + 1), "time": hex(trial.timestamp + 1)}
+    calls = [
+        {"from": trial.sender, "to": call.to, "data": call.data, "value": hex(call.value)}
+        for call in trial.calls
+    ]
     order = {
         "blockStateCalls": [{"blockOverrides": following, "calls": calls}],
         "validation": False,
     }
-    (answer,) = await rpc.batch([RpcCall("eth_simulateV1", (order, hex(draft.block_number)))])
-    if isinstance(answer, RpcError) and _NO_ETHER in answer.message.lower():
-        raise _too_poor(draft, answer)
-    (block,) = rpc.expect(answer)
-    for index, result in enumerate(block["calls"]):
-        if int(result["status"], 16) != 1:
-            raise _failure(draft, index, result)
-    return Simulation(
-        block_number=draft.block_number,
-        gas_used=tuple(int(result["gasUsed"], 16) for result in block["calls"]),
-        logs=tuple(tuple(result["logs"]) for result in block["calls"]),
-    )
+    return RpcCall(_METHOD, (order, hex(trial.block_number)))
 
 
-def movements(sender: Address, calls: tuple[Call, ...]) -> list[Movement]:
-    """The ether that the calls themselves carry."""
-    return [Movement(sender, call.to, call.value) for call in calls]
-
-
-def _call(sender: Address, call: Call) -> dict[str, str]:
-    return {"from": sender, "to": call.to, "data": call.data, "value": hex(call.value)}
-
-
-def _failure(draft: Draft, index: int, result: dict[str, Any]) -> SimulationFailed:
-    call, data = draft.calls[index], result.get("returnData") or "0x"
-    reason = reason_of(data) or (result.get("error") or {}).get("message", "no reason given")
-    return SimulationFailed(
-        f"{call.purpose} would revert: {reason}",
-        field=call.purpose,
-        value=call.to,
-        actual=data,
-        next_action="look at the reason; a retry builds the batch anew from fresh quotes",
-    )
-
-
-def _too_poor(draft: Draft, answer: RpcError) -> SimulationFailed:
-    return SimulationFailed(
-        f"the sender cannot pay for the batch: {answer.message}",
-        field="sender",
-        value=draft.sender,
-        limit=f"{sum(call.value for call in draft.calls)} wei and gas",
-        actual=answer.message,
-        next_action="send ether to the account; a retry builds the batch anew",
+def _is_unknown(answer: Any) -> bool:  # noqa: ANN401 - JSON of any shape
+    """Whether the node says that it does not know the method."""
+    return isinstance(answer, RpcError) and (
+        answer.code == _METHOD_NOT_FOUND or _UNKNOWN_METHOD.search(answer.message) is not None
     )

@@ -41,7 +41,8 @@ ADDRESS_BYTES = 20
 class Artifact:
     """A compiled contract.
 
-    `bytecode` is the creation code in hexadecimal with 0x; `links` gives, for each library it
+    `bytecode` is the creation code in hexadecimal with 0x, `runtime` what it leaves at its address
+    (only known of our own contracts); `links` gives, for each library it
     needs, the byte offsets at which that library's address belongs.
     """
 
@@ -49,6 +50,7 @@ class Artifact:
     abi: list[dict[str, Any]]
     bytecode: str
     links: Mapping[str, list[int]] = field(default_factory=dict)
+    runtime: str = ""
 
     def linked(self, libraries: Mapping[str, str]) -> str:
         """Return the creation code with the libraries' addresses put in.
@@ -89,7 +91,7 @@ def multicall() -> Artifact:
 def own(name: str) -> Artifact:
     """Load a contract of `contracts/`, which `compile_contracts` has compiled before."""
     contract = _own_contracts()[name]
-    return Artifact(name, contract["abi"], contract["bytecode"])
+    return Artifact(name, contract["abi"], contract["bytecode"], runtime=contract["runtime"])
 
 
 @cache

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Compiles contracts/*.sol with the solc package and prints {"<Name>": {"abi", "bytecode"}} on stdout.
+// Compiles contracts/*.sol with the solc package and prints {"<Name>": {"abi", "bytecode", "runtime"}} on stdout.
 // Source names are relative, so the same sources give the same bytes in every folder.
 "use strict";
 
@@ -14,7 +14,7 @@ const settings = {
   optimizer: { enabled: true, runs: 200 },
   evmVersion: "prague",
   metadata: { bytecodeHash: "none" },
-  outputSelection: { "*": { "*": ["abi", "evm.bytecode.object"] } },
+  outputSelection: { "*": { "*": ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"] } },
 };
 
 function sources() {
@@ -43,7 +43,11 @@ function compile() {
   const own = {};
   for (const file of Object.keys(input.sources)) {
     for (const [name, contract] of Object.entries(output.contracts[file])) {
-      own[name] = { abi: contract.abi, bytecode: `0x${contract.evm.bytecode.object}` };
+      own[name] = {
+        abi: contract.abi,
+        bytecode: `0x${contract.evm.bytecode.object}`,
+        runtime: `0x${contract.evm.deployedBytecode.object}`,
+      };
     }
   }
   return own;

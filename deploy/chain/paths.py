@@ -13,6 +13,7 @@ CONTRACTS_DIR = CHAIN_DIR / "contracts"
 BUILD_DIR = CHAIN_DIR / "build"
 NODE_MODULES = CHAIN_DIR / "node_modules"
 LOCK_FILE = CHAIN_DIR / "package-lock.json"
+EXECUTOR_FILE = CHAIN_DIR.parents[1] / "activities" / "transactions" / "executor.json"
 COMPILE_SCRIPT = CHAIN_DIR / "compile.js"
 
 

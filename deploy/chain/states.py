@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from deploy.chain.anvil import has_anvil
 from deploy.chain.artifacts import compile_contracts
 from deploy.chain.errors import ChainError
+from deploy.chain.executor import write_executor
 from deploy.chain.locks import exclusive
 from deploy.chain.manifest import manifest_file, manifest_text
 from deploy.chain.packages import install
@@ -52,7 +53,7 @@ def ensure_state(chain_id: int) -> ChainState:
 
 
 def build() -> dict[int, ChainState]:
-    """Deploy every chain whose state is missing, and bring the committed manifests up to date."""
+    """Deploy every chain whose state is missing, and bring what is committed of it up to date."""
     for chain_id in CHAIN_IDS:
         _ensure_files(chain_id)
         deployed = _deployed_manifest(chain_id).read_text()
@@ -60,6 +61,7 @@ def build() -> dict[int, ChainState]:
         if not committed.is_file() or committed.read_text() != deployed:
             announce(f"writing deploy/config/{committed.name}")
             write_whole(committed, deployed)
+    write_executor()
     return {chain_id: ensure_state(chain_id) for chain_id in CHAIN_IDS}
 
 

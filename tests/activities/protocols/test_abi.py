@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from web3 import Web3
 
-from activities.protocols import aave, erc20, multicall, redemption, uniswap, weth
+from activities.protocols import aave, chainlink, erc20, multicall, redemption, uniswap, weth
 from activities.protocols.abi import Function, address_of, event_topic, types_of
 from deploy.chain.artifacts import AAVE, UNISWAP_CORE, own, packaged
 from deploy.chain.rehearsal import ARTIFACTS
@@ -16,6 +16,7 @@ from tests.activities.chain import OWNER
 DATA_PROVIDER = packaged(AAVE, "misc/AaveProtocolDataProvider.sol/AaveProtocolDataProvider").abi
 ORACLE = packaged(AAVE, "misc/AaveOracle.sol/AaveOracle").abi
 POOL = packaged(UNISWAP_CORE, "UniswapV3Pool.sol/UniswapV3Pool").abi
+DEBT_TOKEN = packaged(AAVE, "protocol/tokenization/VariableDebtToken.sol/VariableDebtToken").abi
 OF_CONTRACTS = [
     *((function, ARTIFACTS["aave_pool"]().abi) for function in (aave.SUPPLY, aave.BORROW)),
     *((function, ARTIFACTS["aave_pool"]().abi) for function in (aave.REPAY, aave.WITHDRAW)),
@@ -23,6 +24,9 @@ OF_CONTRACTS = [
     (aave.GET_ASSET_PRICE, ORACLE),
     (aave.GET_RESERVE_CONFIGURATION, DATA_PROVIDER),
     (aave.GET_RESERVE_DATA, DATA_PROVIDER),
+    (aave.SCALED_BALANCE_OF, DEBT_TOKEN),
+    (aave.GET_PREVIOUS_INDEX, DEBT_TOKEN),
+    (chainlink.LATEST_ROUND_DATA, own("PriceFeed").abi),
     (uniswap.EXACT_INPUT_SINGLE, ARTIFACTS["uniswap_router"]().abi),
     (uniswap.QUOTE_EXACT_INPUT_SINGLE, ARTIFACTS["uniswap_quoter"]().abi),
     (uniswap.SLOT0, POOL),

@@ -228,10 +228,9 @@ class TestReverts:
                 error = await refusal_of(lied_to, Step.FUND, SimulationFailed)
         assert str(error).endswith("would revert: no reason given")
 
-    @pytest.mark.parametrize("code", [-32601, -32000])
-    async def test_a_node_that_does_not_simulate_is_no_revert(self, desk: Desk, code: int) -> None:
+    async def test_a_node_that_fails_to_simulate_is_no_revert(self, desk: Desk) -> None:
         async with front_of(desk.node.url) as front:
-            front.errors["eth_simulateV1"] = {"code": code, "message": "the method is not there"}
+            front.errors["eth_simulateV1"] = {"code": -32000, "message": "out of memory"}
             async with desk.over(front.url) as other:
                 await refusal_of(other, Step.FUND, Unavailable)
 
