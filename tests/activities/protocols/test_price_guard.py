@@ -1,7 +1,6 @@
 """Swaps on the real chain whose pool or feed has been moved, and honest ones."""
 
 from fractions import Fraction
-from math import isqrt
 
 import pytest
 
@@ -9,10 +8,9 @@ from activities.protocols import uniswap
 from activities.protocols.steps import Draft, StepBuilder
 from domain.deals import Step
 from domain.errors import DealError, LimitExceeded, Problem
-from tests.activities.chain import DOLLAR, OWNER, Node
 from tests.activities.desk import BORROWED, MODULE, UP_TO_BORROW, UP_TO_SWAP, Desk
+from tests.activities.protocols.pushing import push, spot
 
-MILLION = 10**6 * DOLLAR
 PAR = 10**8
 HIGH, HONEST, LOW = Fraction("1.05"), Fraction("0.985"), Fraction("0.95")
 
@@ -26,27 +24,6 @@ async def refusal_of(desk: Desk, step: Step) -> Problem:
         await draft_of(desk, step)
     assert isinstance(caught.value, LimitExceeded)
     return caught.value.problem
-
-
-def push(node: Node, price: Fraction) -> None:
-    """Somebody else's swap, right before ours: to so many USDT for one USDTz."""
-    rises = price > Fraction(spot(node))
-    give, get = ("usdt", "usdtz") if rises else ("usdtz", "usdt")
-    node.send(give, "issue" if rises else "mint", *(() if rises else (OWNER,)), 100 * MILLION)
-    node.send(give, "approve", node.manifest["uniswap_router"], 0)
-    node.send(give, "approve", node.manifest["uniswap_router"], 100 * MILLION)
-    limit = isqrt(price.numerator * 2**192 // price.denominator)  # USDTz is the pool's first token
-    pair = (node.manifest[give], node.manifest[get])
-    node.send(
-        "uniswap_router",
-        "exactInputSingle",
-        (*pair, 100, OWNER, 2**64, 100 * MILLION, 0, limit),
-    )
-
-
-def spot(node: Node) -> float:
-    """USDT for one USDTz."""
-    return float((node.read("usdt_usdtz_pool", "slot0")[0] / 2**96) ** 2)
 
 
 def minimum(draft: Draft) -> int:
