@@ -9,6 +9,7 @@ from domain.amounts import BASIS_POINTS, Units
 from domain.deals import DealRequest, ExecutionMode, Step
 from domain.errors import InvalidInput, NotFound
 from domain.identifiers import Address, ChainId, ModuleId
+from domain.limits import MAX_PIPELINED_CYCLES
 
 PRICED_ONCE: Final = (Step.FUND, Step.WRAP, Step.COLLATERALIZE, Step.BORROW, Step.SETTLE)
 PRICED_PER_CYCLE: Final = (Step.SWAP, Step.REDEEM)
@@ -80,10 +81,11 @@ class ModuleProfile(_Profile):
     max_price_age_seconds: Annotated[int, Field(ge=1)] = 90_000
     """How old a feed's answer may be; the default is the usual heartbeat of a day and an hour."""
     pipelined: bool = False
+    """Whether deals may join their steps in one batch."""
     expected_duration_seconds: Annotated[int, Field(gt=0)] = 600
     gas_units: dict[Step, Annotated[int, Field(gt=0)]]
     """Upper estimate of the gas of each step, all its transactions together; settle's includes the
-    sweep's."""
+    sweep's. A pipelined deal sends the same transactions, so that its run needs none of its own."""
 
     @property
     def feeds(self) -> tuple[str, ...]:
@@ -168,7 +170,7 @@ class ChainProfile(_Profile):
             ) from None
 
     def check_request(self, request: DealRequest) -> None:
-        """Raise unless this chain can run the request: module known, mode enabled."""
+        """Raise unless this chain can run the request: module known, mode enabled for it."""
         module = self.module(request.module)
         if request.mode is ExecutionMode.PIPELINED and not module.pipelined:
             raise InvalidInput(
@@ -177,6 +179,14 @@ class ChainProfile(_Profile):
                 value=request.mode,
                 limit=ExecutionMode.STEPWISE,
                 next_action="start the deal in stepwise mode",
+            )
+        if request.mode is ExecutionMode.PIPELINED and request.cycles > MAX_PIPELINED_CYCLES:
+            raise InvalidInput(
+                "a pipelined deal cannot have so many cycles",
+                field="cycles",
+                value=request.cycles,
+                limit=MAX_PIPELINED_CYCLES,
+                next_action="give fewer cycles, or start the deal in stepwise mode",
             )
 
 

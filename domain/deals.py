@@ -30,11 +30,13 @@ from domain.limits import (
 class Step(StrEnum):
     """One batch of dependent transactions, in the order of a deal that goes well.
 
-    `SWEEP` is the end of settle: what is left can only be counted once everything before it has
-    been mined. `TOP_UP` and `UNWIND` happen only on the way out.
+    `RUN` joins everything from wrap to unwrap in one batch; only pipelined deals have it. `SWEEP`
+    is the end of settle: what is left can only be counted once everything before it has been mined.
+    `TOP_UP` and `UNWIND` happen only on the way out.
     """
 
     FUND = "fund"
+    RUN = "run"
     WRAP = "wrap"
     COLLATERALIZE = "collateralize"
     BORROW = "borrow"

@@ -14,5 +14,9 @@ MAX_SLIPPAGE_BPS: Final = 500
 MAX_CYCLES: Final = 20
 """Swap and redeem rounds of one deal."""
 
+MAX_PIPELINED_CYCLES: Final = 10
+"""The same of a pipelined deal: nodes hold 64 of an account's transactions that arrived before the
+ones they follow, and all of a run may have to be held."""
+
 MAX_WORKING_LIQUIDITY_WEI: Final = 10**24
 """One million ETH: above this a typing mistake is likelier than a deal."""

@@ -69,6 +69,17 @@ class PoolSnapshot(BaseModel):
         """Units of the output token for `amount_in`, as far as the segments reach."""
         return self.swap(amount_in)[1]
 
+    def cost(self, amount_out: int) -> int:
+        """Fewest units of the input token whose output is at least `amount_out`.
+
+        The whole depth if the segments do not reach so far.
+        """
+        low, high = 0, self.depth()
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self.quote(middle) >= amount_out else (middle + 1, high)
+        return low
+
     def depth(self) -> int:
         """Units of the input token that the known segments can take."""
         return self.input_to(self.segments[-1].sqrt_price_end) if self.segments else 0

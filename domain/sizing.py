@@ -9,6 +9,8 @@ The swap's output is concave in S, so the best total input is where one more uni
 its cost, which is a price of the pool (`PoolSnapshot.price_where`); the limits cap it from above.
 Every cycle count up to the request's is tried, since gas grows with it.
 
+A pipelined deal is sized alike, and of each swap it is reckoned with what a run buys of it.
+
 The limits hold for the debt with its interest until the expected end, and with one token unit to
 spare, because the protocols round:
 
@@ -31,10 +33,11 @@ from domain.amounts import (
     value_usd8,
 )
 from domain.chains import PRICED_ONCE, PRICED_PER_CYCLE, ModuleProfile
-from domain.deals import DealRequest, Step
+from domain.deals import DealRequest, ExecutionMode, Step
 from domain.errors import SizingRefused
 from domain.limits import MAX_EXPOSURE_BPS, MAX_LTV_BPS
 from domain.market import RAY, SECONDS_PER_YEAR, MarketSnapshot
+from domain.swaps import least_worth
 
 _NEXT_ACTION = {
     "redemption_frozen": "wait until redemption reopens",
@@ -223,9 +226,8 @@ def _evaluate(  # noqa: PLR0913, PLR0917 - the facts of one candidate
 ) -> Sizing:
     collateral = _collateral_usd8(request, market)
     interest = market.lending.interest(size, module.expected_duration_seconds)
-    pool, gained, exposure_bps = market.pool, -interest, 0
-    for _ in range(cycles):
-        used, out, pool = pool.swap(size)
+    gained, exposure_bps = -interest, 0
+    for used, out in _swaps(request, market, cycles, size):
         held = _exposure_bps(market, collateral, out, gained + out - used)
         exposure_bps = max(exposure_bps, held)
         gained += market.redemption.paid(out) - used
@@ -245,6 +247,26 @@ def _evaluate(  # noqa: PLR0913, PLR0917 - the facts of one candidate
         expected_interest=interest,
         expected_profit_usd8=gained_usd8 - gas_usd8,
     )
+
+
+def _swaps(
+    request: DealRequest, market: MarketSnapshot, cycles: int, size: int
+) -> Iterator[tuple[int, int]]:
+    """Yield what each cycle's swap spends and receives.
+
+    Stepwise the whole size is spent. A run buys the least that the size may receive, and spends
+    what that costs, for it cannot know what a whole one will receive, but has to say what it
+    redeems (see `domain.runs`).
+    """
+    pool = quoted = market.pool
+    for _ in range(cycles):
+        spent = size
+        if request.mode is ExecutionMode.PIPELINED:
+            _, quote, quoted = quoted.swap(size)
+            least = least_worth(market.redemption, size, quote, request.max_slippage_bps)
+            spent = pool.cost(min(quote, least))
+        used, out, pool = pool.swap(spent)
+        yield used, out
 
 
 def _ltv_bps(market: MarketSnapshot, collateral_usd8: int, debt: int) -> int:

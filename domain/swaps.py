@@ -36,7 +36,7 @@ def least_received(terms: RedemptionTerms, spent: int, quote: int, slippage_bps:
 
     Raises `LimitExceeded` for ``profit`` if the quote itself would not redeem for more.
     """
-    least = max(quote - ceil_div(quote * slippage_bps, BASIS_POINTS), break_even(terms, spent))
+    least = least_worth(terms, spent, quote, slippage_bps)
     if least > quote:
         raise _limit(
             "profit",
@@ -45,6 +45,12 @@ def least_received(terms: RedemptionTerms, spent: int, quote: int, slippage_bps:
             quote,
         )
     return least
+
+
+def least_worth(terms: RedemptionTerms, spent: int, quote: int, slippage_bps: int) -> int:
+    """The same, although it may be more than the quote."""
+    within = quote - ceil_div(quote * slippage_bps, BASIS_POINTS)
+    return max(within, break_even(terms, spent))
 
 
 def break_even(terms: RedemptionTerms, spent: int) -> int:

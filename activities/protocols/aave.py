@@ -26,6 +26,9 @@ SCALED_BALANCE_OF: Final = Function("scaledBalanceOf(address)", ("uint256",))
 GET_PREVIOUS_INDEX: Final = Function("getPreviousIndex(address)", ("uint256",))
 """Of aTokens and debt tokens: balance without interest, and index (ray) of its last change."""
 
+GET_RESERVE_NORMALIZED_INCOME: Final = Function("getReserveNormalizedIncome(address)", ("uint256",))
+"""What one unit supplied at the beginning has become, in ray."""
+
 GET_ASSET_PRICE: Final = Function("getAssetPrice(address)", ("uint256",))
 GET_RESERVE_CONFIGURATION: Final = Function(
     "getReserveConfigurationData(address)",

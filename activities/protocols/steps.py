@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from activities.protocols import aave, erc20, redemption, uniswap, weth
+from activities.protocols.calls import SWAP_DEADLINE_SECONDS
 from activities.protocols.drafts import (
     Call,
     Draft,
@@ -20,6 +21,7 @@ from activities.protocols.drafts import (
 from activities.protocols.multicall import Read
 from activities.protocols.price_guard import PriceReader
 from activities.protocols.reader import ChainReader, Look, redemption_terms
+from activities.protocols.runs import RunBuilder
 from activities.transactions.interface import PrepareBatch
 from domain.amounts import BASIS_POINTS, UINT256_MAX, ceil_div
 from domain.deals import Step
@@ -37,7 +39,6 @@ from domain.swaps import (
 )
 from domain.transactions import Asset, Bound
 
-SWAP_DEADLINE_SECONDS: Final = 600
 _WETH_DUST: Final = 10**9
 """Interest on the collateral between looking and withdrawing, in wei; the next round unwraps it."""
 _ONE_UNIT: Final = 1
@@ -54,6 +55,7 @@ class StepBuilder:
         self.treasury = treasury
         self._builders: Mapping[Step, Callable[[PrepareBatch], Awaitable[Draft]]] = {
             Step.FUND: self._fund,
+            Step.RUN: RunBuilder(reader).build,
             Step.WRAP: self._wrap,
             Step.COLLATERALIZE: self._collateralize,
             Step.BORROW: self._borrow,

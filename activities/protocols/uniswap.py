@@ -13,6 +13,14 @@ EXACT_INPUT_SINGLE: Final = Function(
 )
 """Token in, token out, fee, recipient, deadline, amount in, minimum out, price limit."""
 
+EXACT_OUTPUT_SINGLE: Final = Function(
+    "exactOutputSingle((address,address,uint24,address,uint256,uint256,uint256,uint160))",
+    ("uint256",),
+)
+"""Token in, token out, fee, recipient, deadline, amount out, maximum in, price limit."""
+
+NO_PRICE_LIMIT: Final = 0
+
 QUOTE_EXACT_INPUT_SINGLE: Final = Function(
     "quoteExactInputSingle((address,address,uint256,uint24,uint160))",
     ("uint256", "uint160", "uint32", "uint256"),

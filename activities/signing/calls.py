@@ -1,6 +1,7 @@
 """What each step may call, as a table; everything that is not in it is refused.
 
-A step's batch is one of its sequences, in order, with nothing in between; calls may be left out.
+A step's batch is one of its sequences, in order, with nothing in between; calls may be left out,
+but in the steps of `WHOLE_STEPS` only approvals.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,11 +21,12 @@ from activities.protocols.aave import (
 from activities.protocols.abi import Function
 from activities.protocols.erc20 import APPROVE, TRANSFER
 from activities.protocols.redemption import REDEEM
-from activities.protocols.uniswap import EXACT_INPUT_SINGLE
+from activities.protocols.uniswap import EXACT_INPUT_SINGLE, EXACT_OUTPUT_SINGLE
 from activities.protocols.weth import DEPOSIT
 from activities.protocols.weth import WITHDRAW as UNWRAP
 from domain.deals import Step
 from domain.identifiers import Address
+from domain.limits import MAX_PIPELINED_CYCLES
 
 PLAIN_TRANSFER_GAS: Final = 21_000
 DEADLINE_SECONDS: Final = 3_600
@@ -195,6 +197,26 @@ def _swap(paid: Party, bought: Party) -> Call:
     )
 
 
+_PURCHASE: Final = Call(
+    Party.ROUTER,
+    EXACT_OUTPUT_SINGLE,
+    (
+        _party("token", Party.PAR),
+        _party("token", Party.DISCOUNT),
+        _POOL_FEE,
+        _party("recipient", Party.ACCOUNT),
+        _DEADLINE,
+        _some("amount"),
+        _some("maximum_in"),
+        _PRICE_LIMIT,
+    ),
+    spends=lambda _, arguments: int(arguments[6]),
+)
+_TAKE_BACK: Final = Call(
+    Party.PAR, APPROVE, (_party("spender", Party.ROUTER), _exactly("approved_amount", 0))
+)
+
+
 def _transfer(token: Party, recipient: Party) -> Call:
     return Call(token, TRANSFER, (_party("recipient", recipient), _some("amount")))
 
@@ -213,8 +235,24 @@ _BUY = _approved(Party.PAR, _swap(Party.PAR, Party.DISCOUNT))
 _SELL = _approved(Party.DISCOUNT, _swap(Party.DISCOUNT, Party.PAR))
 _REDEEM_ALL = _approved(Party.DISCOUNT, _REDEEM)
 
+
+def _run(cycles: int) -> tuple[Call, ...]:
+    """A pipelined deal from wrap to unwrap."""
+    cycle = (*_approved(Party.PAR, _PURCHASE), _TAKE_BACK, *_REDEEM_ALL)
+    return (
+        _WRAP,
+        *_approved(Party.COLLATERAL, _SUPPLY),
+        _BORROW,
+        *cycle * cycles,
+        *_approved(Party.PAR, _REPAY),
+        _WITHDRAW,
+        _UNWRAP,
+    )
+
+
 SEQUENCES: Final[Mapping[Step, tuple[tuple[Call, ...], ...]]] = {
     Step.FUND: ((_FUND,),),
+    Step.RUN: tuple(_run(cycles) for cycles in range(1, MAX_PIPELINED_CYCLES + 1)),
     Step.WRAP: ((_WRAP,),),
     Step.COLLATERALIZE: (_approved(Party.COLLATERAL, _SUPPLY),),
     Step.BORROW: ((_BORROW,),),
@@ -233,5 +271,13 @@ SEQUENCES: Final[Mapping[Step, tuple[tuple[Call, ...], ...]]] = {
     Step.SWEEP: ((_PAY_HOME, _SWEEP),),
 }
 
+WHOLE_STEPS: Final = frozenset({Step.RUN})
+"""What a run borrows it has to repay in the same batch, so nothing of it may be missing."""
+
 TREASURY_STEPS: Final = frozenset({Step.FUND, Step.TOP_UP})
 """Sent by the treasury; every other step by the deal's own account."""
+
+
+def most_intents(step: Step) -> int:
+    """How many transactions a batch of the step has at the most."""
+    return max(len(calls) for calls in SEQUENCES[step])

@@ -15,9 +15,10 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
+from activities.signing.calls import most_intents
 from activities.signing.database import Pool, connected
 from activities.signing.findings import Finding
-from activities.signing.policy import MAX_INTENTS, is_no_op
+from activities.signing.policy import is_no_op
 from domain.transactions import Intent, PreparedBatch, SignedTransaction
 
 GENESIS: Final = "0" * 64
@@ -98,7 +99,8 @@ class Journal:
 
         Raises `Unavailable`.
         """
-        refused = (finding.intent,) if finding.intent else batch.intents[:MAX_INTENTS]
+        of_them = batch.intents[: most_intents(batch.key.step)]
+        refused = (finding.intent,) if finding.intent else of_them
         reason = f"{finding.reason}: {finding.value}, allowed: {finding.limit}"
         await self._insert(
             _entry("refused", batch, intent) | {"rule": finding.rule, "reason": _printable(reason)}

@@ -11,25 +11,31 @@ from typing import Any, Final
 
 from eth_abi.exceptions import DecodingError
 
-from activities.protocols.abi import SELECTOR_BYTES
+from activities.protocols.aave import BORROW, SUPPLY
+from activities.protocols.abi import SELECTOR_BYTES, Function
+from activities.protocols.redemption import REDEEM
+from activities.protocols.uniswap import EXACT_OUTPUT_SINGLE
+from activities.protocols.weth import WITHDRAW as UNWRAP
 from activities.signing.calls import (
     PLAIN_TRANSFER_GAS,
     SEQUENCES,
     TREASURY_STEPS,
+    WHOLE_STEPS,
     Call,
     Party,
     Terms,
+    most_intents,
 )
 from activities.signing.findings import Finding
 from activities.signing.interface import DealAccounts, SignBatch
 from domain.chains import ChainProfile
+from domain.deals import Step
 from domain.errors import NotFound
 from domain.exits import debt_bound
 from domain.identifiers import Address, ChainId
 from domain.transactions import Asset, Intent, PreparedBatch
 
 MAX_GAS_LIMIT: Final = 3_000_000
-MAX_INTENTS: Final = 8
 INTENT_ID: Final = re.compile(r"[!-~]{1,200}")
 
 _SHOWN: Final = 200
@@ -185,13 +191,13 @@ def _batch_findings(batch: PreparedBatch, accounts: DealAccounts) -> Iterator[Fi
             limit=accounts.account,
             next_action=_ASK,
         )
-    count = len(batch.intents)
-    if not 1 <= count <= MAX_INTENTS:
+    count, most = len(batch.intents), most_intents(batch.key.step)
+    if not 1 <= count <= most:
         yield Finding(
             "intents",
             "a batch has too few or too many transactions",
             value=count,
-            limit=f"1 to {MAX_INTENTS}",
+            limit=f"1 to {most}",
             next_action=_REPREPARE,
         )
     counts = Counter(intent.intent_id for intent in batch.intents)
@@ -270,10 +276,17 @@ def _repayable(batch: PreparedBatch) -> int:
 
     That is what it took when simulated, with a margin for interest on both sides: between looking
     and simulating, and between simulating and mining. The par token's change counts, because the
-    debt token's own events leave out the interest that is repaid.
+    debt token's own events leave out the interest that is repaid. What the batch itself borrows is
+    known without them.
     """
-    changes = batch.simulated_changes
-    return debt_bound(debt_bound(max(-changes.get(Asset.PAR, 0), 0)))
+    spent = max(-batch.simulated_changes.get(Asset.PAR, 0), 0)
+    return debt_bound(debt_bound(max(spent, _borrowed(batch))))
+
+
+def _borrowed(batch: PreparedBatch) -> int:
+    """What the loan of the batch is for, if it takes one."""
+    loans = (_arguments(i, BORROW) for i in batch.intents if _selector(i) == BORROW.selector.hex())
+    return next((int(loan[1]) for loan in loans if loan), 0)
 
 
 def _missing_contract(error: NotFound) -> Finding:
@@ -288,7 +301,7 @@ def _missing_contract(error: NotFound) -> Finding:
 
 def _call_findings(batch: PreparedBatch, terms: Terms) -> Iterator[Finding]:
     sequences = SEQUENCES[batch.key.step]
-    candidates = (_match(sequence, batch.intents, terms) for sequence in sequences)
+    candidates = (_match(sequence, batch, terms) for sequence in sequences)
     calls = next((found for found in candidates if found is not None), None)
     if calls is None:
         yield from _mismatches(batch, terms)
@@ -306,20 +319,30 @@ def _call_findings(batch: PreparedBatch, terms: Terms) -> Iterator[Finding]:
                 yield _wrong(expected.rule, intent, value, expected.limit(terms), _ASK)
     for position, intent in enumerate(batch.intents):
         yield from _approval_findings(intent, calls[position:], arguments[position:], terms)
+    if batch.key.step is Step.RUN:
+        yield from _run_findings(batch, calls, arguments)
 
 
-def _match(
-    sequence: Sequence[Call], intents: Sequence[Intent], terms: Terms
-) -> tuple[Call, ...] | None:
-    """The calls of the sequence that the intents are, in order; None if one is not among them."""
+def _match(sequence: Sequence[Call], batch: PreparedBatch, terms: Terms) -> tuple[Call, ...] | None:
+    """The calls of the sequence that the intents are, in order; None if they are not.
+
+    That is if one is not among them, or if one is missing where none may be.
+    """
     left = iter(sequence)
     matched = []
-    for intent in intents:
+    for intent in batch.intents:
         call = next((call for call in left if _is_call(intent, call, terms)), None)
         if call is None:
             return None
         matched.append(call)
+    if batch.key.step in WHOLE_STEPS and _needed(matched) != _needed(sequence):
+        return None
     return tuple(matched)
+
+
+def _needed(calls: Sequence[Call]) -> list[Call]:
+    """All but the approvals, which an earlier attempt may have given already."""
+    return [call for call in calls if call.approves is None]
 
 
 def _is_call(intent: Intent, call: Call, terms: Terms) -> bool:
@@ -374,11 +397,14 @@ def _transfer_findings(intent: Intent, call: Call) -> Iterator[Finding]:
 
 
 def _decode(intent: Intent, call: Call) -> tuple[Any, ...] | None:
+    """The arguments; None unless they encode to the same bytes."""
+    return _arguments(intent, call.function) if call.function else ()
+
+
+def _arguments(intent: Intent, function: Function) -> tuple[Any, ...] | None:
     """The arguments, a struct's fields in its place; None unless they encode to the same bytes."""
-    if call.function is None:
-        return ()
     try:
-        arguments = call.function.decode_arguments(bytes.fromhex(intent.data[2:]))
+        arguments = function.decode_arguments(bytes.fromhex(intent.data[2:]))
     except (ValueError, DecodingError):
         return None
     if len(arguments) == 1 and isinstance(arguments[0], tuple):
@@ -399,6 +425,26 @@ def _approval_findings(
     approved, needed = arguments[0][1], calls[1].spends(terms, arguments[1])
     if approved > needed:
         yield _wrong("approved_amount", intent, approved, needed, _REPREPARE)
+
+
+def _run_findings(
+    batch: PreparedBatch, calls: Sequence[Call], arguments: Sequence[tuple[Any, ...]]
+) -> Iterator[Finding]:
+    """In a run every amount follows from the ether that is wrapped, the loan, and the purchase."""
+    wrapped, loan, bought = batch.intents[0].value, 0, 0
+    for intent, call, given in zip(batch.intents, calls, arguments, strict=True):
+        if call.function is SUPPLY and given[1] != wrapped:
+            yield _wrong("amount", intent, given[1], wrapped, _ASK)
+        if call.function is BORROW:
+            loan = given[1]
+        if call.function is EXACT_OUTPUT_SINGLE:
+            bought = given[5]
+            if given[6] > loan:
+                yield _wrong("maximum_in", intent, given[6], loan, _ASK)
+        if call.function is REDEEM and given[0] != bought:
+            yield _wrong("amount", intent, given[0], bought, _ASK)
+        if call.function is UNWRAP and given[0] > wrapped:
+            yield _wrong("amount", intent, given[0], wrapped, _ASK)
 
 
 def _wrong(rule: str, intent: Intent, value: object, limit: object, next_action: str) -> Finding:

@@ -14,7 +14,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from domain.deals import SETTLED, DealStatus, Step
+from domain.deals import SETTLED, DealStatus, ExecutionMode, Step
 from domain.views import DealView, StepView
 from starters.cli import formats
 from starters.cli.tables import status_text
@@ -22,6 +22,8 @@ from starters.cli.tables import status_text
 _ENTRY: Final = (Step.FUND, Step.WRAP, Step.COLLATERALIZE, Step.BORROW)
 _CYCLE: Final = (Step.SWAP, Step.REDEEM)
 _EXIT: Final = (Step.SETTLE, Step.SWEEP)
+_JOINED: Final = (Step.FUND, Step.RUN, Step.SWEEP)
+"""A pipelined deal settles within its run."""
 _LEAVING: Final = frozenset({DealStatus.UNWINDING, DealStatus.UNWOUND, DealStatus.STUCK})
 _BAR_WIDTH: Final = 40
 
@@ -33,15 +35,21 @@ def steps_ahead(view: DealView) -> list[Step]:
     """
     if view.status in SETTLED:
         return []
-    plan: list[Step] = [*_EXIT]
-    if view.status not in _LEAVING:
-        cycles = view.sizing.cycles if view.sizing else view.request.cycles
-        plan = [*_ENTRY, *_CYCLE * cycles, *_EXIT]
     done = Counter(step.outcome.key.step for step in view.steps if step.outcome.problem is None)
-    return list(_without(plan, done))
+    return list(_without(_plan(view), done))
 
 
-def _without(plan: list[Step], done: Counter[Step]) -> Iterator[Step]:
+def _plan(view: DealView) -> tuple[Step, ...]:
+    if view.status in _LEAVING:
+        return _EXIT
+    if view.request.mode is ExecutionMode.PIPELINED:
+        ran = next((step for step in view.steps if step.outcome.key.step is Step.RUN), None)
+        return _JOINED if ran is None or ran.outcome.problem is None else _EXIT
+    cycles = view.sizing.cycles if view.sizing else view.request.cycles
+    return (*_ENTRY, *_CYCLE * cycles, *_EXIT)
+
+
+def _without(plan: tuple[Step, ...], done: Counter[Step]) -> Iterator[Step]:
     for step in plan:
         if done[step]:
             done[step] -= 1

@@ -15,7 +15,7 @@ from domain.deals import DealStatus, Step
 from domain.errors import NotFound, OutcomeUnknown, Problem, WaitTimedOut
 from domain.identifiers import DealId
 from domain.transactions import BatchKey
-from domain.views import DealView
+from domain.views import DealView, StepView
 from starters.cli import follow, formats, tables
 from starters.cli.live import LiveDeal, steps_ahead
 from starters.deals.failures import not_found
@@ -155,6 +155,11 @@ def test_waiting_for_a_deal_temporal_has_forgotten_asks_the_records(  # noqa: PL
     assert deal("wait", "forgotten" if recorded else "unknown").code == code
 
 
+def pipelined(*steps: StepView) -> DealView:
+    """A pipelined deal that has taken these steps."""
+    return samples.view(request=samples.request(mode="pipelined", cycles=3), steps=steps)
+
+
 @pytest.mark.parametrize(
     ("view", "ahead"),
     [
@@ -166,6 +171,13 @@ def test_waiting_for_a_deal_temporal_has_forgotten_asks_the_records(  # noqa: PL
             "fund wrap collateralize borrow swap redeem swap redeem settle sweep",
         ),
         (samples.later(story()[-1], DealStatus.UNWINDING), "settle sweep"),
+        (pipelined(), "fund run sweep"),
+        (pipelined(samples.step(Step.FUND)), "run sweep"),
+        (pipelined(samples.step(Step.FUND), samples.step(Step.RUN)), "sweep"),
+        (
+            pipelined(samples.step(Step.FUND), samples.step(Step.RUN, problem=PROBLEM)),
+            "settle sweep",
+        ),
         (ended(DealStatus.COMPLETED), ""),
         (ended(DealStatus.STUCK), ""),
         (

@@ -47,7 +47,6 @@ BAD_INPUT = [
     ("chain", "main", "chain_id", "a whole number", "correct the field"),
     ("module", "usdc", "module", "usdtz", "choose one of the modules"),
     ("module", "USDTZ", "module", "a-z, 0-9", "choose another name"),
-    ("mode", "pipelined", "mode", "stepwise", "start the deal in stepwise mode"),
     ("mode", "quick", "mode", "'stepwise' or 'pipelined'", "correct the field"),
     ("id", "Alpha!", "deal_id", "a-z, 0-9", "choose another name"),
     ("id", "", "deal_id", "a-z, 0-9", "choose another name"),
@@ -89,6 +88,11 @@ def test_bad_input_names_field_value_limit_and_what_to_do(  # noqa: PLR0913, PLR
     assert (problem["field"], problem["value"]) == (field, value)
     assert limit in problem["limit"]
     assert next_action in problem["next_action"]
+
+
+def test_a_pipelined_deal_with_too_many_cycles_is_told_how_many_there_may_be(deal: Deal) -> None:
+    answer = deal(*arguments(mode="pipelined", cycles="11"))
+    assert (answer.code, answer.problem["field"], answer.problem["limit"]) == (2, "cycles", "10")
 
 
 @pytest.mark.parametrize(("option", "value", "field", "limit", "next_action"), BAD_INPUT)

@@ -50,11 +50,11 @@ def node(desk: Desk) -> Node:
     ("changes", "code", "field"),
     [
         ({"module": "usdx"}, "not_found", "module"),
-        ({"mode": "pipelined"}, "invalid_input", "mode"),
+        ({"mode": "pipelined", "cycles": 11}, "invalid_input", "cycles"),
         ({"working_liquidity": "999999"}, "sizing_refused", "treasury"),
         ({"working_liquidity": "0.001"}, "sizing_refused", "profit"),
     ],
-    ids=["unknown module", "pipelined", "more than the treasury has", "too small to pay"],
+    ids=["unknown module", "too many at once", "more than the treasury has", "too small to pay"],
 )
 async def test_a_request_that_cannot_be_run_is_denied(
     desk: Desk, changes: dict[str, Any], code: str, field: str

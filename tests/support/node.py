@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
-from activities.protocols import erc20
+from activities.protocols import erc20, uniswap
 from activities.protocols.abi import Function
 from deploy.chain.deployer import DEPLOYER
 from starters.local import anvil
@@ -22,7 +22,9 @@ OWNER: Final = DEPLOYER
 _SET_FROZEN: Final = Function("setFrozen(uint8,bool)")
 _SET_FEE: Final = Function("setFeeBps(uint256)")
 _SET_ANSWER: Final = Function("setAnswer(int192)")
+_ISSUE: Final = Function("issue(uint256)")
 _REDEEM: Final = 0
+_POOL_FEE: Final = 100
 _TOKENS: Final = ("weth", "usdt", "usdtz", "a_weth", "variable_debt_usdt")
 _GAS: Final = hex(500_000)
 
@@ -125,10 +127,7 @@ class Node:
 
     def freeze_first(self) -> None:
         """Freeze the redemption in the next block, before all that waits for it already."""
-        fees = {"maxPriorityFeePerGas": hex(10**10), "maxFeePerGas": hex(10**11)}
-        call = {"from": OWNER, "to": self.contracts["redemption"], "gas": _GAS}
-        data = {"data": _SET_FROZEN.encode(_REDEEM, True)}  # noqa: FBT003 - the ABI's order
-        self.ask("eth_sendTransaction", call | data | fees)
+        self._order_first("redemption", _SET_FROZEN.encode(_REDEEM, True))  # noqa: FBT003 - the ABI's order
 
     def thaw(self) -> None:
         """Reopen the redemption of USDTz."""
@@ -143,9 +142,29 @@ class Node:
         finally:
             self._order("redemption", _SET_FEE.encode(usual))
 
+    @contextmanager
+    def dearer_discount(self, dollars: int = 40_000_000) -> Iterator[None]:
+        """Buy the discount token in the next block, before all that waits for it; sell it again."""
+        par, discount = self.contracts["usdt"], self.contracts["usdtz"]
+        amount, held = dollars * 10**6, self.token("usdtz", OWNER)
+        router = self.contracts["uniswap_router"]
+        self._order_first("usdt", _ISSUE.encode(amount))
+        self._order_first("usdt", erc20.APPROVE.encode(router, amount))
+        self._order_first("uniswap_router", _swap(par, discount, amount))
+        yield
+        bought = self.token("usdtz", OWNER) - held
+        self._order("usdtz", erc20.APPROVE.encode(router, bought))
+        self._order("uniswap_router", _swap(discount, par, bought))
+
     def ether_price(self, usd8: int) -> None:
         """Set the price of ether, in 1e-8 USD."""
         self._order("eth_usd_feed", _SET_ANSWER.encode(usd8))
+
+    def _order_first(self, contract: str, data: str) -> None:
+        """Have the operator's call wait for the next block, with a tip that puts it first."""
+        fees = {"maxPriorityFeePerGas": hex(10**10), "maxFeePerGas": hex(10**11)}
+        call = {"from": OWNER, "to": self.contracts[contract], "gas": _GAS, "data": data}
+        self.ask("eth_sendTransaction", call | fees)
 
     def _order(self, contract: str, data: str) -> None:
         call = {"from": OWNER, "to": self.contracts[contract], "data": data, "gas": _GAS}
@@ -156,3 +175,8 @@ class Node:
         receipt = self.receipt(sent)
         assert receipt is not None
         assert receipt["status"] == "0x1", f"the operator's call of {contract} reverted"
+
+
+def _swap(give: str, get: str, amount: int) -> str:
+    """The operator's swap, for whatever it gets, before any deadline."""
+    return uniswap.EXACT_INPUT_SINGLE.encode((give, get, _POOL_FEE, OWNER, 2**64, amount, 0, 0))

@@ -96,6 +96,8 @@ class Script:
     refused: dict[tuple[str, str], list[DealError]] = field(default_factory=dict)
     outcomes: dict[str, DealError] = field(default_factory=dict)
     """Problems of the batches that are executed, and undone by their revert."""
+    stopped_short: dict[str, Position] = field(default_factory=dict)
+    """Where batches that are executed in part leave the account."""
     dearer: dict[str, Fees] = field(default_factory=dict)
     """Fees without which a batch is not included the first time."""
     gaps: set[str] = field(default_factory=set)
@@ -201,6 +203,7 @@ class FakeEngine(TransactionActivities):
             return Delivery(replacements={batch.intents[0].intent_id: fees})
         script.block += 1
         problem = script.outcomes.get(key)
+        script.position = script.stopped_short.get(key, script.position)
         home: dict[Asset, int] = {}
         if problem is None and not batch.key.fills_gap:
             before, borrowed = script.position, batch.simulated_changes[Asset.PAR]
@@ -292,6 +295,7 @@ def after_step(step: Step, before: Position, borrowed: int) -> Position:
             "collateral": before.weth,
             "collateral_usd8": 27_000 * 10**8,
         },
+        Step.RUN: {"par": before.par + gained},
         Step.BORROW: {"debt": borrowed, "debt_usd8": borrowed * 100, "par": borrowed},
         Step.SWAP: {"par": before.par - borrowed, "discount": borrowed + gained},
         Step.REDEEM: {"par": before.par + before.discount, "discount": 0},

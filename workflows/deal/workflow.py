@@ -20,7 +20,14 @@ with workflow.unsafe.imports_passed_through():
         PrepareBatch,
         TransactionActivities,
     )
-    from domain.deals import Command, DealRequest, DealStatus, Step, check_command
+    from domain.deals import (
+        Command,
+        DealRequest,
+        DealStatus,
+        ExecutionMode,
+        Step,
+        check_command,
+    )
     from domain.errors import (
         DealError,
         LimitExceeded,
@@ -161,6 +168,27 @@ class DealWorkflow:
     async def _execute(self) -> None:
         """The deal as a trader would tell it."""
         await self._step(Step.FUND)
+        if self._deal.request.mode is ExecutionMode.PIPELINED:
+            await self._run_joined()
+        else:
+            await self._run_stepwise()
+        await self._leave(await self._step_position(), gated=True)
+
+    async def _run_joined(self) -> None:
+        """Everything from wrap to unwrap in one batch.
+
+        If it stopped short it is for the position to say what follows: discount tokens that could
+        not be redeemed wait for redemption as they would in a deal that goes step by step, from
+        anything else the deal unwinds.
+        """
+        try:
+            await self._step(Step.RUN)
+        except DealFailure:
+            if not (await self._step_position()).discount:
+                raise
+            await self._redeem()
+
+    async def _run_stepwise(self) -> None:
         await self._step(Step.WRAP)
         await self._step(Step.COLLATERALIZE)
         await self._step(Step.BORROW)
@@ -168,7 +196,6 @@ class DealWorkflow:
             if not await self._swap_pays(cycle):
                 break
             await self._redeem()
-        await self._leave(await self._step_position(), gated=True)
 
     async def _admit(self) -> None:
         """Open the account, look at the markets, size the deal; or raise `DealFailure`."""
@@ -306,7 +333,7 @@ class DealWorkflow:
             try:
                 return await self._run_batch(order)
             except DealFailure as failure:
-                if attempt == attempts or not _may_pass(failure.problem):
+                if attempt == attempts or not self._may_repeat(order.key, failure.problem):
                     raise
             await workflow.sleep(_RETRY_AFTER, summary=f"before {step} is tried again")
         raise AssertionError  # pragma: no cover - the loop returns or raises
@@ -323,6 +350,14 @@ class DealWorkflow:
         if outcome.problem is not None:
             raise DealFailure(outcome.problem)
         return outcome.position
+
+    def _may_repeat(self, key: BatchKey, problem: Problem) -> bool:
+        """Whether to build a batch anew.
+
+        A run that was mined never is: part of it has had its effect, whatever reverted.
+        """
+        mined = any(step.outcome.key == key for step in self._deal.steps)
+        return _may_pass(problem) and not (key.step is Step.RUN and mined)
 
     async def _gate(self) -> None:
         """Between steps: wait while paused, leave when cancelled."""

@@ -13,6 +13,7 @@ from activities.rpc.client import Rpc
 from domain.deals import ExecutionMode
 from domain.errors import InvalidConfiguration, InvalidInput, NotFound, Unavailable
 from domain.identifiers import Address, ChainId, ModuleId
+from domain.limits import MAX_PIPELINED_CYCLES
 from domain.market import LendingTerms, RedemptionTerms
 from tests.activities.chain import CHAIN, DOLLAR, ETHER, GWEI, OWNER, Node
 from tests.activities.desk import MODULE, UP_TO_SWAP, Desk, profile_for
@@ -240,7 +241,7 @@ async def test_reading_a_market_checks_the_request_then_the_chain(desk: Desk) ->
     assert reading.market.treasury_wei == desk.node.ether(desk.treasury)
     wrong = {
         NotFound: {"module": ModuleId("other")},
-        InvalidInput: {"mode": ExecutionMode.PIPELINED},
+        InvalidInput: {"mode": ExecutionMode.PIPELINED, "cycles": MAX_PIPELINED_CYCLES + 1},
     }
     for kind, change in wrong.items():
         request = desk.request.model_copy(update=change)

@@ -7,8 +7,9 @@ import pytest
 
 from activities.protocols import aave, erc20, redemption, uniswap, weth
 from activities.protocols.abi import Function
+from activities.protocols.calls import SWAP_DEADLINE_SECONDS
 from activities.protocols.drafts import Call, Draft
-from activities.protocols.steps import SWAP_DEADLINE_SECONDS, StepBuilder
+from activities.protocols.steps import StepBuilder
 from domain.amounts import UINT256_MAX
 from domain.deals import Step
 from domain.errors import DealError, LimitExceeded, NotAllowed, RedemptionFrozen, Unavailable

@@ -8,7 +8,7 @@ from typing import Any, Final
 from activities.protocols.aave import ALL, BORROW, REPAY, SUPPLY, VARIABLE_RATE, WITHDRAW
 from activities.protocols.erc20 import APPROVE, TRANSFER
 from activities.protocols.redemption import REDEEM
-from activities.protocols.uniswap import EXACT_INPUT_SINGLE
+from activities.protocols.uniswap import EXACT_INPUT_SINGLE, EXACT_OUTPUT_SINGLE
 from activities.protocols.weth import DEPOSIT
 from activities.protocols.weth import WITHDRAW as UNWRAP
 from activities.signing.interface import DealAccounts, SignBatch
@@ -53,6 +53,21 @@ def swap_data(**changes: Any) -> str:
         "price_limit": 0,
     } | changes
     return EXACT_INPUT_SINGLE.encode(tuple(arguments.values()))
+
+
+def purchase_data(**changes: Any) -> str:
+    """Calldata of a run's purchase, with some arguments changed."""
+    arguments = {
+        "token_in": USDT,
+        "token_out": USDTZ,
+        "fee": PROFILE.module(ModuleId("usdtz")).pool_fee,
+        "recipient": STRANGER,
+        "deadline": int(time.time()) + 600,
+        "amount": BOUGHT,
+        "maximum": BORROWED,
+        "price_limit": 0,
+    } | changes
+    return EXACT_OUTPUT_SINGLE.encode(tuple(arguments.values()))
 
 
 @dataclass(frozen=True)
@@ -131,6 +146,27 @@ class Batches:
 
     def _fund(self) -> list[dict[str, Any]]:
         return [{"to": self.accounts.account, "value": 10 * ETHER}]
+
+    def _run(self, cycles: int = 1) -> list[dict[str, Any]]:
+        account = self.accounts.account
+        cycle = [
+            {"to": USDT, "data": APPROVE.encode(ROUTER, BORROWED)},
+            {"to": ROUTER, "data": purchase_data(recipient=account)},
+            {"to": USDT, "data": APPROVE.encode(ROUTER, 0)},
+            *self._redeem(),
+        ]
+        return [
+            *self._wrap(),
+            *self._collateralize(),
+            *self._borrow(),
+            *cycle * cycles,
+            {"to": USDT, "data": APPROVE.encode(POOL, debt_bound(BORROWED))},
+            *self._settle()[1:4],
+        ]
+
+    def run(self, cycles: int) -> SignBatch:
+        """The request to sign a run of so many cycles."""
+        return order_of(self.of(Step.RUN, self._run(cycles)))
 
     def _wrap(self) -> list[dict[str, Any]]:
         return [{"to": WETH, "data": DEPOSIT.encode(), "value": 9 * ETHER}]

@@ -12,7 +12,7 @@ from activities.protocols.aave import ALL, BORROW, REPAY, SUPPLY, WITHDRAW
 from activities.protocols.abi import Function
 from activities.protocols.erc20 import APPROVE, TRANSFER
 from activities.protocols.redemption import REDEEM
-from activities.protocols.uniswap import EXACT_INPUT_SINGLE
+from activities.protocols.uniswap import EXACT_INPUT_SINGLE, EXACT_OUTPUT_SINGLE
 from activities.protocols.weth import DEPOSIT
 from activities.protocols.weth import WITHDRAW as UNWRAP
 from activities.signing.interface import DealAccounts, SignBatch
@@ -21,6 +21,7 @@ from domain.deals import Step
 from domain.errors import SigningRefused
 from domain.exits import debt_bound
 from domain.identifiers import Address, ChainId, ModuleId
+from domain.limits import MAX_PIPELINED_CYCLES
 from domain.transactions import Asset, Fees
 from tests.activities.signing.samples import (
     BORROWED,
@@ -39,6 +40,7 @@ from tests.activities.signing.samples import (
     WETH,
     Batches,
     order_of,
+    purchase_data,
     spoil,
     swap_data,
 )
@@ -73,6 +75,16 @@ def called(step: Step, index: int, function: Function, *arguments: object) -> Sp
 
 def swapped(**arguments: Any) -> Spoil:
     return lambda: spoil(order(Step.SWAP), 2, data=swap_data(**{"recipient": ACCOUNT} | arguments))
+
+
+def purchased(approved: int = BORROWED, **arguments: Any) -> Spoil:
+    """A run with another purchase, and an allowance for it."""
+
+    def build() -> SignBatch:
+        allowed = spoil(order(Step.RUN), 4, data=APPROVE.encode(ROUTER, approved))
+        return spoil(allowed, 5, data=purchase_data(**{"recipient": ACCOUNT} | arguments))
+
+    return build
 
 
 def fees(maximum: int, priority: int) -> Fees:
@@ -255,6 +267,50 @@ REFUSALS: list[tuple[str, Spoil]] = [
     ("unused_approval", of(Step.SWAP, 1)),
     ("unused_approval", of(Step.SWAP, 1, 1, 2)),
     ("unused_approval", of(Step.SETTLE, 0, 2)),
+    ("value", changed(Step.RUN, 0, value=0)),
+    ("value", changed(Step.RUN, 5, value=1)),
+    ("amount", changed(Step.RUN, 0, value=9 * ETHER + 1)),
+    ("approved_amount", called(Step.RUN, 2, SUPPLY, WETH, 9 * ETHER - 1, ACCOUNT, 0)),
+    ("recipient", called(Step.RUN, 2, SUPPLY, WETH, 9 * ETHER, STRANGER, 0)),
+    ("maximum_in", called(Step.RUN, 3, BORROW, USDT, BORROWED - 1, 2, 0, ACCOUNT)),
+    ("recipient", called(Step.RUN, 3, BORROW, USDT, BORROWED, 2, 0, TREASURY)),
+    ("approved_amount", called(Step.RUN, 1, APPROVE, POOL, 9 * ETHER + 1)),
+    ("approved_amount", called(Step.RUN, 4, APPROVE, ROUTER, BORROWED + 1)),
+    ("spender", called(Step.RUN, 4, APPROVE, POOL, BORROWED)),
+    ("spender", called(Step.RUN, 4, APPROVE, REDEMPTION, BORROWED)),
+    ("selector", changed(Step.RUN, 5, data=swap_data(recipient=ACCOUNT))),
+    ("token", purchased(token_in=USDTZ, token_out=USDT)),
+    ("token", purchased(token_out=WETH)),
+    ("pool_fee", purchased(fee=3000)),
+    ("recipient", purchased(recipient=STRANGER)),
+    ("recipient", purchased(recipient=TREASURY)),
+    ("deadline", purchased(deadline=0)),
+    ("deadline", purchased(deadline=NOW + 3601)),
+    ("amount", purchased(amount=0)),
+    ("amount", purchased(amount=BOUGHT + 1)),
+    ("maximum_in", purchased(maximum=0)),
+    ("maximum_in", purchased(maximum=BORROWED + 1, approved=BORROWED + 1)),
+    ("approved_amount", purchased(maximum=BORROWED - 1)),
+    ("approved_amount", called(Step.RUN, 6, APPROVE, ROUTER, 1)),
+    ("spender", called(Step.RUN, 6, APPROVE, STRANGER, 0)),
+    ("approved_amount", called(Step.RUN, 7, APPROVE, REDEMPTION, BOUGHT + 1)),
+    ("spender", called(Step.RUN, 7, APPROVE, ROUTER, BOUGHT)),
+    ("amount", called(Step.RUN, 8, REDEEM, BOUGHT + 1, ACCOUNT)),
+    ("approved_amount", called(Step.RUN, 8, REDEEM, BOUGHT - 1, ACCOUNT)),
+    ("recipient", called(Step.RUN, 8, REDEEM, BOUGHT, TREASURY)),
+    (
+        "approved_amount",
+        called(Step.RUN, 9, APPROVE, POOL, debt_bound(debt_bound(BORROWED)) + 1),
+    ),
+    ("spender", called(Step.RUN, 9, APPROVE, ROUTER, BORROWED)),
+    ("amount", called(Step.RUN, 10, REPAY, USDT, BORROWED, 2, ACCOUNT)),
+    ("recipient", called(Step.RUN, 10, REPAY, USDT, ALL, 2, STRANGER)),
+    ("amount", called(Step.RUN, 11, WITHDRAW, WETH, 9 * ETHER, ACCOUNT)),
+    ("recipient", called(Step.RUN, 11, WITHDRAW, WETH, ALL, TREASURY)),
+    ("amount", called(Step.RUN, 12, UNWRAP, 9 * ETHER + 1)),
+    ("calldata", lambda: _cut(Step.RUN, 3, 1)),
+    ("intents", lambda: BATCHES.run(2 * MAX_PIPELINED_CYCLES)),
+    ("sequence", lambda: BATCHES.run(0)),
 ]
 
 
@@ -269,6 +325,56 @@ def test_each_rule_refuses_what_breaks_it(rule: str, spoiled: Spoil) -> None:
     assert problem.limit
     assert problem.next_action
     assert problem.code == "signing_refused"
+
+
+RUN = range(len(order(Step.RUN).batch.intents))
+APPROVALS = {1, 4, 7, 9}
+"""The approvals of a run of one cycle; the one that takes back is not among them."""
+
+
+@pytest.mark.parametrize("cycles", [1, 2, MAX_PIPELINED_CYCLES])
+def test_a_run_of_any_number_of_cycles_is_signed(cycles: int) -> None:
+    assert rule_of(BATCHES.run(cycles)) is None
+
+
+@pytest.mark.parametrize("missing", RUN)
+def test_nothing_of_a_run_may_be_missing_but_what_was_approved_before(missing: int) -> None:
+    found = rule_of(of(Step.RUN, *(number for number in RUN if number != missing))())
+    assert found == (None if missing in APPROVALS else "sequence")
+
+
+@pytest.mark.parametrize("first", RUN[:-1])
+def test_no_two_calls_of_a_run_may_change_places(first: int) -> None:
+    places = list(RUN)
+    places[first : first + 2] = first + 1, first
+    assert rule_of(of(Step.RUN, *places)()) is not None
+
+
+@pytest.mark.parametrize("twice", set(RUN) - APPROVALS)
+def test_no_call_of_a_run_may_come_twice(twice: int) -> None:
+    places = [*RUN[: twice + 1], twice, *RUN[twice + 1 :]]
+    assert rule_of(of(Step.RUN, *places)()) is not None
+
+
+@pytest.mark.parametrize("index", RUN)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"to": STRANGER},
+        {"to": TREASURY},
+        {"sender": STRANGER},
+        {"sender": TREASURY},
+        {"chain_id": ChainId(1)},
+        {"nonce": 99},
+        {"data": "0x"},
+        {"gas_limit": 3_000_001},
+        {"spends_rest": True},
+        {"fees": fees(PROFILE.fees.max_fee_per_gas_wei + 1, 1)},
+    ],
+    ids="-".join,
+)
+def test_with_any_field_changed_a_run_is_refused(index: int, change: dict[str, Any]) -> None:
+    assert rule_of(spoil(order(Step.RUN), index, **change)) is not None
 
 
 def test_a_contract_missing_from_the_profile_refuses() -> None:
@@ -293,6 +399,7 @@ FREE_WORDS = {
     "supply": {1},
     "borrow": {1},
     "exactInputSingle": {4, 5, 6, 7},
+    "exactOutputSingle": {4, 5, 6, 7},
     "redeem": {0},
     "unwrap": {0},
     "transfer": {1},
@@ -304,7 +411,10 @@ FREE_WORDS = {
 
 NAMES = {
     function.selector.hex(): function.name
-    for function in (APPROVE, SUPPLY, BORROW, EXACT_INPUT_SINGLE, REDEEM, TRANSFER, WITHDRAW, REPAY)
+    for function in (
+        *(APPROVE, SUPPLY, BORROW, EXACT_INPUT_SINGLE, EXACT_OUTPUT_SINGLE),
+        *(REDEEM, TRANSFER, WITHDRAW, REPAY),
+    )
 } | {DEPOSIT.selector.hex(): "deposit", UNWRAP.selector.hex(): "unwrap"}
 
 

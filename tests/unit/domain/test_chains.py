@@ -18,6 +18,7 @@ from domain.chains import (
 from domain.deals import DealRequest, Step, invalid_input_from
 from domain.errors import InvalidInput, NotFound
 from domain.identifiers import Address, ChainId, ModuleId
+from domain.limits import MAX_PIPELINED_CYCLES
 
 WETH = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
 GAS = dict.fromkeys((*PRICED_ONCE, *PRICED_PER_CYCLE), 100_000)
@@ -96,6 +97,19 @@ def test_pipelined_deals_are_refused_where_the_module_does_not_run_them() -> Non
     problem = caught.value.problem
     assert (problem.field, problem.value, problem.limit) == ("mode", "pipelined", "stepwise")
     assert problem.next_action == "start the deal in stepwise mode"
+
+
+def test_a_pipelined_deal_has_no_more_cycles_than_a_node_takes_at_once() -> None:
+    fast = profile()
+    fast.check_request(request(module="fast", mode="pipelined", cycles=MAX_PIPELINED_CYCLES))
+    fast.check_request(request(module="fast", cycles=MAX_PIPELINED_CYCLES + 1))
+    with pytest.raises(InvalidInput) as caught:
+        fast.check_request(
+            request(module="fast", mode="pipelined", cycles=MAX_PIPELINED_CYCLES + 1)
+        )
+    problem = caught.value.problem
+    assert (problem.field, problem.value, problem.limit) == ("cycles", "11", "10")
+    assert "stepwise" in str(problem.next_action)
 
 
 def test_a_chain_is_found_by_its_id() -> None:

@@ -294,6 +294,21 @@ def test_at_the_price_where_a_unit_pays_the_ratio_the_next_pays_less_and_the_las
     assert marginal(before) >= ratio >= marginal(beyond)
 
 
+@given(pools_and_inputs())
+def test_the_cost_is_the_fewest_units_that_pay_so_much(case: tuple[PoolSnapshot, int]) -> None:
+    snapshot, amount = case
+    wanted = snapshot.quote(amount)
+    cost = snapshot.cost(wanted)
+    assert cost <= amount
+    assert snapshot.quote(cost) >= wanted
+    assert cost == 0 or snapshot.quote(cost - 1) < wanted
+
+
+@given(pools())
+def test_more_than_there_is_costs_all_that_the_segments_can_take(snapshot: PoolSnapshot) -> None:
+    assert snapshot.cost(snapshot.quote(snapshot.depth()) + 1) == snapshot.depth()
+
+
 def test_a_pool_without_segments_takes_and_pays_nothing() -> None:
     empty = pool()
     assert empty.depth() == 0

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.chains import ModuleProfile
-from domain.deals import DealRequest
+from domain.deals import DealRequest, ExecutionMode
 from domain.errors import SizingRefused
 from domain.market import LendingTerms, MarketSnapshot, RedemptionTerms
 from domain.pool import Q96, PoolSegment, PoolSnapshot
@@ -611,6 +611,48 @@ def test_a_large_interest_is_kept_within_the_loan_to_value() -> None:
 def test_a_gas_reserve_is_twice_the_estimate_at_the_highest_price() -> None:
     assert gas_reserve_wei(module(), market(), 1) == 2 * 1_841_000 * 10**11
     assert gas_reserve_wei(module(), market(), 2) == 2 * (1_841_000 + 441_000) * 10**11
+
+
+# --- pipelined deals --------------------------------------------------------------------------
+
+
+def pipelined(case: Case) -> Case:
+    asked, *rest = case
+    return (asked.model_copy(update={"mode": ExecutionMode.PIPELINED}), *rest)
+
+
+@given(cases())
+def test_a_pipelined_deal_is_within_the_limits_and_expects_what_its_run_would_earn(
+    case: Case,
+) -> None:
+    try:
+        sizing = size_deal(*pipelined(case))
+    except SizingRefused:
+        return
+    asked, _, snapshot = case
+    game = Rehearsal(*case, size=sizing.borrow, cycles=sizing.cycles)
+    assert not game.broken
+    assert game.affordable
+    assert sizing.expected_profit_usd8 > 0
+    assert game.ltv * 10_000 <= sizing.expected_ltv_bps <= min(3_000, asked.max_ltv_bps)
+    assert sizing.expected_exposure_bps <= 2_500
+    # It buys less than a whole size would, so it earns less; but no more than the slippage of it.
+    assert sizing.expected_profit_usd8 <= game.profit_usd8
+    token = Fraction(snapshot.par_price_usd8, 10**snapshot.par_decimals)
+    missed = sum(game.outs) * token * asked.max_slippage_bps / 10_000
+    margin = rounding_margin_usd8(snapshot, sizing.cycles)
+    assert game.profit_usd8 - sizing.expected_profit_usd8 <= missed + margin
+
+
+def test_a_usual_pipelined_deal_has_the_size_of_a_stepwise_one_and_earns_the_slippage_less() -> (
+    None
+):
+    case = request(), module(), market()
+    one, other = size_deal(*case), size_deal(*pipelined(case))
+    assert (other.borrow, other.cycles, other.bound_by) == (one.borrow, one.cycles, one.bound_by)
+    gas = 1_841_000 * 10**9 * 2_000_00000000 // ETHER
+    ratio_of_gains = Fraction(other.expected_profit_usd8 + gas, one.expected_profit_usd8 + gas)
+    assert Fraction(994, 1_000) < ratio_of_gains < Fraction(996, 1_000)
 
 
 def test_a_size_survives_json() -> None:
