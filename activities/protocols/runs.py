@@ -100,7 +100,11 @@ class RunBuilder:
             [calls.borrow(run.loan)],
             [
                 exactly(Asset.PAR, run.loan),
-                Bound(asset=Asset.DEBT, minimum=run.loan, maximum=debt_bound(run.loan)),
+                Bound(
+                    asset=Asset.DEBT,
+                    minimum=run.loan - _ROUNDING,
+                    maximum=debt_bound(run.loan),
+                ),
             ],
         )
         for bought in run.bought:

@@ -14,7 +14,8 @@ from activities.transactions.simulation import Simulator
 from activities.transactions.store import TransactionStore
 from activities.transactions.trials import Simulation, Trial
 from domain.chains import ChainProfile
-from domain.errors import LimitExceeded
+from domain.deals import Step
+from domain.errors import LimitExceeded, NotAllowed
 from domain.transactions import (
     Asset,
     BatchKey,
@@ -65,6 +66,7 @@ class Preparer:
             await undone  # if it raises, that is why the rest looked wrong, too
         simulation = await self._simulator.simulate(_trial(order, draft))
         if not simulation.exact:
+            _ensure_no_run(order)
             draft = _without_rest(draft)
         calls, ether = self._with_rest(order, draft, simulation)
         changes = [*simulation.changes[: len(calls)]]
@@ -124,6 +126,22 @@ class Preparer:
             fees=draft.fees,
             purpose=call.purpose,
             spends_rest=call.spends_rest,
+        )
+
+
+def _ensure_no_run(order: PrepareBatch) -> None:
+    """Raise `NotAllowed` for a run, whose later calls may not be short of gas.
+
+    What estimates the gas of calls that are tried as one transaction finds nearly everything that
+    they touch warm by then, and allows them too little.
+    """
+    if order.key.step is Step.RUN:
+        raise NotAllowed(
+            "this chain's nodes cannot say what the gas of a run is",
+            field="mode",
+            value=order.request.mode,
+            limit="nodes with eth_simulateV1",
+            next_action="start the deal in stepwise mode, or name an endpoint that has the method",
         )
 
 

@@ -16,12 +16,13 @@ from activities.signing.interface import DealAccounts, SignBatch
 from activities.signing.policy import check_batch
 from domain.chains import ChainProfile
 from domain.deals import ExecutionMode, Step
-from domain.errors import DealError, LimitExceeded, RedemptionFrozen
+from domain.errors import DealError, LimitExceeded, NotAllowed, RedemptionFrozen
 from domain.exits import debt_bound
 from domain.identifiers import ChainId
 from domain.transactions import Asset, Bound, StepOutcome
 from tests.activities.chain import CHAIN, DOLLAR, ETHER, OWNER
 from tests.activities.desk import BORROWED, MODULE, WRAPPED, Desk
+from tests.activities.rpc.front import front_of
 
 FUNCTIONS: dict[str, Function] = {
     function.selector.hex(): function
@@ -182,6 +183,16 @@ async def test_the_signer_accepts_every_run(funded: Desk, cycles: int, *, left: 
     assert len(batch.intents) == 8 + 5 * cycles + (4 if left else 0)
     outcome = await desk.run(Step.RUN)
     assert outcome.position.debt == outcome.position.collateral == 0
+
+
+async def test_where_its_gas_cannot_be_simulated_it_is_not_begun(funded: Desk) -> None:
+    async with front_of(funded.node.url) as front:
+        front.errors["eth_simulateV1"] = {"code": -32601, "message": "does not exist"}
+        async with funded.over(front.url) as other:
+            problem = (await refusal_of(other, NotAllowed)).problem
+            assert (problem.field, problem.limit) == ("mode", "nodes with eth_simulateV1")
+            assert "stepwise" in str(problem.next_action)
+            await other.run(Step.WRAP)
 
 
 class TestRefusals:
