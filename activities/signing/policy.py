@@ -28,6 +28,7 @@ from activities.signing.calls import (
 )
 from activities.signing.findings import Finding
 from activities.signing.interface import DealAccounts, SignBatch
+from activities.signing.promises import promise_findings
 from domain.chains import ChainProfile
 from domain.deals import Step
 from domain.errors import NotFound
@@ -135,6 +136,9 @@ def _findings(
         yield _missing_contract(error)
         return
     yield from _call_findings(order.batch, terms)
+    bought = {Party.PAR: Asset.PAR, Party.DISCOUNT: Asset.DISCOUNT}
+    assets = {terms.addresses[party]: asset for party, asset in bought.items()}
+    yield from promise_findings(order.batch, assets)
 
 
 def _withholding_findings(batch: PreparedBatch, accounts: DealAccounts) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from activities.signing.interface import DealAccounts, SignBatch
 from domain.deals import Step
 from domain.exits import debt_bound
 from domain.identifiers import Address, ChainId, DealId, ModuleId
-from domain.transactions import Asset, BatchKey, Fees, Intent, PreparedBatch
+from domain.transactions import Asset, BatchKey, Bound, Fees, Intent, PreparedBatch
 from workers.runtime.profiles import load_profiles
 from workers.runtime.settings import DEFAULT_CONFIG_DIR
 
@@ -106,7 +106,10 @@ class Batches:
                 self.intent(key, index, first_nonce + index, **call)
                 for index, call in enumerate(calls)
             ),
-            bounds=(),
+            bounds=tuple(
+                Bound(asset=asset, minimum=change, maximum=change)
+                for asset, change in (changes or {}).items()
+            ),
             simulated_block=7,
             simulated_changes=changes or {},
             prepared_at=int(time.time()),

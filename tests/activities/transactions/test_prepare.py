@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from activities.protocols.steps import StepBuilder
 from activities.signing.interface import DealAccounts, SignBatch
 from activities.signing.policy import check_batch
 from domain.chains import ChainProfile
@@ -82,6 +83,30 @@ async def test_every_batch_is_one_that_the_signer_accepts(desk: Desk) -> None:
     for step in (Step.TOP_UP, Step.SETTLE, Step.SWEEP):
         await check(step)
     assert (await desk.position()).is_empty
+
+
+async def test_what_is_promised_is_what_the_builder_allows_and_holds_to_the_receipts(
+    desk: Desk,
+) -> None:
+    for step in WHOLE_DEAL:
+        draft = await StepBuilder(desk.reader, desk.treasury).build(desk.order(step))
+        batch = await desk.prepare(step)
+        allowed = {bound.asset: bound for bound in draft.bounds}
+        for bound in batch.bounds:
+            assert bound.minimum <= batch.simulated_changes.get(bound.asset, 0) <= bound.maximum
+            if step is Step.SWEEP and bound.asset is Asset.ETHER:
+                assert bound.minimum == bound.maximum == -batch.intents[-1].value
+                continue
+            # The debt grows between the two looks.
+            assert abs(bound.minimum - allowed[bound.asset].minimum) < 100
+            assert abs(bound.maximum - allowed[bound.asset].maximum) < 100
+        # Nothing changes that is not spoken of.
+        assert batch.simulated_changes.keys() <= {bound.asset for bound in batch.bounds}
+        delivery = await desk.deliver(await desk.signed(batch))
+        assert delivery.outcome is not None
+        assert delivery.outcome.problem is None
+        for bound in batch.bounds:
+            assert bound.minimum <= delivery.outcome.changes.get(bound.asset, 0) <= bound.maximum
 
 
 async def test_an_intent_is_typed_priced_and_numbered(desk: Desk) -> None:

@@ -1,0 +1,76 @@
+"""The post-conditions of a batch as the signer sees them: what is signed is what was simulated.
+
+The digest binds the bounds to the calls. Here they are held against what the simulation showed and,
+where the chain itself can hold a call to them, against the calls.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from activities.protocols.abi import address_of
+from activities.protocols.uniswap import EXACT_INPUT_SINGLE
+from activities.signing.findings import Finding
+from domain.identifiers import Address
+from domain.transactions import Asset, Bound, Intent, PreparedBatch
+
+_BOUGHT: Final = 1
+_MINIMUM_OUT: Final = 6
+_REPREPARE: Final = "prepare the batch again"
+
+
+def promise_findings(batch: PreparedBatch, assets: Mapping[Address, Asset]) -> Iterator[Finding]:
+    """Say which promise the batch does not keep; its calls have been decoded and found canonical.
+
+    `assets` are the assets that swaps can buy, by the addresses of their tokens.
+    """
+    yield from _change_findings(batch)
+    for number, intent in enumerate(batch.intents):
+        if intent.data.startswith(f"0x{EXACT_INPUT_SINGLE.selector.hex()}"):
+            yield from _swap_findings(batch, number, intent, assets)
+
+
+def _change_findings(batch: PreparedBatch) -> Iterator[Finding]:
+    """What the simulation showed was promised, asset by asset, and nothing besides changes."""
+    promised = {bound.asset for bound in batch.bounds}
+    for asset, change in batch.simulated_changes.items():
+        if asset not in promised:
+            yield _broken(asset, "no change", change)
+    for bound in batch.bounds:
+        # What a part of the batch changes is not told apart in what the signer is given.
+        of_all = bound.first == 0 and bound.end is None
+        change = batch.simulated_changes.get(bound.asset, 0)
+        if of_all and not bound.minimum <= change <= bound.maximum:
+            yield _broken(bound.asset, f"{bound.minimum} to {bound.maximum}", change)
+
+
+def _swap_findings(
+    batch: PreparedBatch, number: int, intent: Intent, assets: Mapping[Address, Asset]
+) -> Iterator[Finding]:
+    """A swap whose minimum out is less than is promised would be noticed too late."""
+    (arguments,) = EXACT_INPUT_SINGLE.decode_arguments(bytes.fromhex(intent.data[2:]))
+    bought = assets[address_of(arguments[_BOUGHT])]
+    for bound in batch.bounds:
+        if _speaks_of(bound, bought, number) and arguments[_MINIMUM_OUT] < bound.minimum:
+            yield Finding(
+                "minimum_out",
+                "the swap would accept less than the batch promises",
+                value=arguments[_MINIMUM_OUT],
+                limit=f"at least {bound.minimum}",
+                next_action=_REPREPARE,
+                intent=intent,
+            )
+
+
+def _speaks_of(bound: Bound, asset: Asset, number: int) -> bool:
+    ends_after = bound.end is None or number < bound.end
+    return bound.asset is asset and bound.first <= number and ends_after
+
+
+def _broken(asset: Asset, limit: str, change: int) -> Finding:
+    return Finding(
+        "bounds",
+        f"the simulated change of {asset} is not what the batch promises",
+        value=change,
+        limit=limit,
+        next_action=_REPREPARE,
+    )
