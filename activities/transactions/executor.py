@@ -36,8 +36,6 @@ _FLOOR_BYTE_GAS: Final = 10
 """What calldata costs at least, together with the base cost (EIP-7623)."""
 _SLOT_SET_AGAIN: Final = 22_000
 """Setting a slot that holds zero, cold: what it costs more than one already changed, 100 gas."""
-_MOST_CALLS: Final = 8
-"""Every step has fewer. After more, too much is warm for what a call would cost on its own."""
 _REVISITED_DIVISOR: Final = 8
 """The share of a later call's gas that it is allowed besides, for what it finds warm."""
 
@@ -69,11 +67,9 @@ class Executor:
     async def simulate(self, trial: Trial) -> Simulation:
         """Run the calls in the block of the trial, after all that is in it.
 
-        Raises `SimulationFailed` as `Simulator` does, and for more calls than can be estimated;
-        `Unavailable` if the node does not answer, or knows no state override either.
+        Raises `SimulationFailed` as `Simulator` does, and `Unavailable` if the node does not
+        answer, or knows no state override either.
         """
-        if len(trial.calls) > _MOST_CALLS:
-            raise _too_many(trial)
         reader = BalanceReader(self._profile, self._profile.module(trial.module), trial.account)
         before, results = await self._execute(trial, reader)
         if not results[-1].success:
@@ -142,17 +138,6 @@ def _failure(trial: Trial, results: list[_Result], before: list[bytes]) -> Simul
     if not failed.returned and sum(call.value for call in trial.calls[: len(results)]) > wei:
         return too_poor(trial, f"{NO_ETHER}: it has {wei} wei")
     return reverting(trial.calls[len(results) - 1], None, "0x" + failed.returned.hex())
-
-
-def _too_many(trial: Trial) -> SimulationFailed:
-    return SimulationFailed(
-        "the gas of so many dependent calls cannot be estimated without eth_simulateV1",
-        field="calls",
-        value=trial.sender,
-        limit=_MOST_CALLS,
-        actual=len(trial.calls),
-        next_action="name an endpoint that has the method, or run the deal stepwise",
-    )
 
 
 def _gas(data: bytes, used: int, *, first: bool) -> int:

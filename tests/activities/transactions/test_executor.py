@@ -266,15 +266,6 @@ class TestNodes:
                 await Simulator(other.profile, other.rpc).simulate(tried)
 
 
-async def test_more_calls_than_can_be_estimated_are_refused(desk: Desk, front: Front) -> None:
-    await desk.run(Step.FUND)
-    tried = await trial(desk, *(Call(desk.treasury, f"Send {n}", value=1) for n in range(9)))
-    async with desk.over(front.url) as other:
-        with pytest.raises(SimulationFailed) as caught:
-            await Simulator(other.profile, other.rpc).simulate(tried)
-    assert (caught.value.problem.limit, caught.value.problem.actual) == ("8", "9")
-
-
 async def test_what_was_received_before_can_be_spent_by_a_later_call(
     desk: Desk, front: Front
 ) -> None:
