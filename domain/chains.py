@@ -3,7 +3,16 @@
 from decimal import Decimal
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from domain.amounts import BASIS_POINTS, Units
 from domain.deals import DealRequest, ExecutionMode, Step
@@ -21,6 +30,30 @@ _SHELF_LIFE_BLOCKS: Final = 10
 
 class _Profile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EndpointProfile(_Profile):
+    """One node of a chain; a plain text stands for its address alone."""
+
+    url: SecretStr
+    """Never shown: it may hold a provider's key."""
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")] | None = None
+    """What it is called in logs and metrics; by default its number."""
+    weight: Annotated[int, Field(ge=1, le=100)] = 1
+    """Reads go to the heaviest one that is good; among equals to the one that was used last."""
+
+
+def _endpoint(value: object) -> object:
+    return {"url": value} if isinstance(value, str) else value
+
+
+Endpoint = Annotated[EndpointProfile, BeforeValidator(_endpoint)]
+
+
+class PublicFallback(_Profile):
+    """When a transaction that the private endpoints did not get mined is shown to everybody."""
+
+    after_blocks: Annotated[int, Field(ge=1)]
 
 
 class Finality(_Profile):
@@ -128,7 +161,13 @@ class ChainProfile(_Profile):
 
     chain_id: ChainId
     name: str
-    endpoints: Annotated[list[str], Field(min_length=1)]
+    endpoints: Annotated[list[Endpoint], Field(min_length=1)]
+    max_head_lag_blocks: Annotated[int, Field(ge=1)] = 3
+    """An endpoint that is further behind the others is not read from."""
+    submission_endpoints: Annotated[list[Endpoint], Field(validate_default=True)] = []
+    """Private relays: where there are any, transactions are sent to them alone."""
+    public_fallback: Literal["never"] | PublicFallback = "never"
+    """Whether they are sent to the other endpoints in the end as well."""
     contracts: dict[str, Address]
     block_time_seconds: Annotated[int, Field(ge=1)]
     confirmations: Annotated[int, Field(ge=1)]
@@ -142,6 +181,31 @@ class ChainProfile(_Profile):
         """For how long after its simulation a batch may be signed for the first time."""
         usual = max(_SHORTEST_SHELF_LIFE, _SHELF_LIFE_BLOCKS * self.block_time_seconds)
         return self.limits.shelf_life_seconds or usual
+
+    @property
+    def goes_public_after(self) -> int | None:
+        """Blocks that a transaction is kept private for; None: for ever, or it never is."""
+        if not self.submission_endpoints or self.public_fallback == "never":
+            return None
+        return self.public_fallback.after_blocks
+
+    @field_validator("submission_endpoints")
+    @classmethod
+    def _distinct_names(
+        cls, endpoints: list[EndpointProfile], info: ValidationInfo
+    ) -> list[EndpointProfile]:
+        """Names are labels of logs and metrics, which must tell endpoints apart."""
+        names = [e.name for e in (*info.data.get("endpoints", ()), *endpoints) if e.name]
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        if doubled:
+            raise InvalidInput(
+                f"two endpoints are called {doubled[0]}",
+                field="endpoints",
+                value=doubled[0],
+                limit="names that differ",
+                next_action="give each endpoint a name of its own, or none",
+            )
+        return endpoints
 
     def contract(self, name: str) -> Address:
         """Address of a named contract; raises `NotFound` if the manifest does not have it."""

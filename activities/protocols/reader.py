@@ -42,28 +42,18 @@ class ChainReader:
         self._decimals: dict[Address, int] = {}
 
     async def verify(self) -> None:
-        """Check once that the node is of this chain and has every contract of the manifest.
+        """Check once that the chain has every contract of the manifest.
 
-        Raises `InvalidConfiguration` naming what does not agree, `Unavailable` without a node.
+        Raises `InvalidConfiguration` naming what does not agree, `Unavailable` without a node. That
+        nodes are of this chain is seen to with every one of them, before it is used.
         """
         if self._verified:
             return
         names = sorted(self.profile.contracts)
         answers = await self.rpc.batch(
-            [RpcCall("eth_chainId")]
-            + [RpcCall("eth_getCode", (self.profile.contracts[n], LATEST)) for n in names]
+            [RpcCall("eth_getCode", (self.profile.contracts[n], LATEST)) for n in names]
         )
-        actual = int(self.rpc.expect(answers[0]), 16)
-        if actual != self.profile.chain_id:
-            raise InvalidConfiguration(
-                f"the node of chain {self.profile.chain_id} is of another chain",
-                field="chain_id",
-                value=self.profile.chain_id,
-                limit=self.profile.chain_id,
-                actual=actual,
-                next_action=f"correct DEAL_CHAIN_{self.profile.chain_id}_ENDPOINTS",
-            )
-        for name, code in zip(names, answers[1:], strict=True):
+        for name, code in zip(names, answers, strict=True):
             if self.rpc.expect(code) in ("0x", ""):
                 raise InvalidConfiguration(
                     f"there is no contract {name} on chain {self.profile.chain_id}",

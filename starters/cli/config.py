@@ -52,7 +52,11 @@ def check(output: Output) -> None:
     A profile that cannot be read ends it at once: `InvalidConfiguration` naming file and field.
     """
     profiles = load_profiles(load_config_settings().config_dir).values()
-    pairs = [(profile, endpoint) for profile in profiles for endpoint in profile.endpoints]
+    pairs = [
+        (profile, endpoint.url.get_secret_value())
+        for profile in profiles
+        for endpoint in profile.endpoints
+    ]
     with ThreadPoolExecutor(max_workers=_THREADS) as pool:
         findings = list(chained.from_iterable(pool.map(lambda pair: check_endpoint(*pair), pairs)))
     if output is Output.JSON:

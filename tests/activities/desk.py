@@ -8,7 +8,7 @@ from functools import cache
 from itertools import count
 from typing import Any, Final, Self
 
-from pydantic import SecretBytes
+from pydantic import SecretBytes, SecretStr
 from temporalio.testing import ActivityEnvironment
 
 from activities.protocols.reader import ChainReader
@@ -24,7 +24,7 @@ from activities.transactions.interface import (
 )
 from activities.transactions.store import Pool, TransactionStore
 from domain.amounts import Amount
-from domain.chains import ChainProfile
+from domain.chains import ChainProfile, EndpointProfile
 from domain.deals import DealRequest, Step
 from domain.identifiers import Address, BankId, ChainId, DealId, ModuleId
 from domain.positions import Position
@@ -58,7 +58,7 @@ def profile_for(*endpoints: str, **changes: Any) -> ChainProfile:
     profile = load_profiles(DEFAULT_CONFIG_DIR, {})[ChainId(CHAIN)]
     limits = {"poll_interval_seconds": Decimal("0.01"), **changes.pop("limits", {})}
     update: dict[str, Any] = {
-        "endpoints": list(endpoints),
+        "endpoints": [EndpointProfile(url=SecretStr(url)) for url in endpoints],
         "limits": profile.limits.model_copy(update=limits),
         "fees": profile.fees.model_copy(update=changes.pop("fees", {})),
     }

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from domain.chains import ChainProfile, Finality
+from domain.chains import ChainProfile, EndpointProfile, Finality, PublicFallback
 from domain.errors import InvalidConfiguration, Problem
 from domain.identifiers import ChainId, ModuleId
 from workers.runtime.profiles import load_profiles
@@ -49,6 +49,10 @@ def problem_of(folder: Path, **variables: str) -> Problem:
     return caught.value.problem
 
 
+def addresses(endpoints: list[EndpointProfile]) -> list[str]:
+    return [endpoint.url.get_secret_value() for endpoint in endpoints]
+
+
 def test_the_committed_profiles_are_whole() -> None:
     profiles = load_profiles(DEFAULT_CONFIG_DIR, {})
     assert list(profiles) == [138, 651940]
@@ -62,7 +66,7 @@ def test_a_profile_is_what_its_files_say(folder: Path) -> None:
     profile: ChainProfile = load_profiles(folder, {})[CHAIN]
     fields = tomllib.loads((folder / TOML).read_text())
     assert profile.name == fields["name"]
-    assert profile.endpoints == fields["endpoints"]
+    assert addresses(profile.endpoints) == fields["endpoints"]
     assert profile.finality == Finality(kind="depth", depth=0)
     assert profile.fees.max_fee_per_gas_wei == 100 * 10**9
     assert profile.fees.gas_margin == Decimal("1.5")
@@ -98,7 +102,7 @@ def test_a_folder_without_profiles_is_refused(tmp_path: Path) -> None:
 class TestEndpoints:
     def test_the_environment_replaces_those_of_the_file(self, folder: Path) -> None:
         variables = {ENDPOINTS: "http://one:1, https://two/key ,http://three"}
-        assert load_profiles(folder, variables)[CHAIN].endpoints == [
+        assert addresses(load_profiles(folder, variables)[CHAIN].endpoints) == [
             "http://one:1",
             "https://two/key",
             "http://three",
@@ -110,14 +114,15 @@ class TestEndpoints:
     def test_without_them_those_of_the_file_stand(
         self, folder: Path, variables: dict[str, str]
     ) -> None:
-        assert load_profiles(folder, variables)[CHAIN].endpoints == ["http://127.0.0.1:8545"]
+        profile = load_profiles(folder, variables)[CHAIN]
+        assert addresses(profile.endpoints) == ["http://127.0.0.1:8545"]
 
     def test_they_are_taken_from_the_process_unless_others_are_given(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv(ENDPOINTS, "http://elsewhere")
-        assert load_profiles(folder)[CHAIN].endpoints == ["http://elsewhere"]
-        assert load_profiles(folder, {})[CHAIN].endpoints == ["http://127.0.0.1:8545"]
+        assert addresses(load_profiles(folder)[CHAIN].endpoints) == ["http://elsewhere"]
+        assert addresses(load_profiles(folder, {})[CHAIN].endpoints) == ["http://127.0.0.1:8545"]
 
     @pytest.mark.parametrize(
         "bad",
@@ -136,6 +141,75 @@ class TestEndpoints:
         assert (problem.field, problem.value) == (f"{TOML}: endpoints", "endpoint 1")
 
 
+class TestTables:
+    """Endpoints with a name and a weight, and private ones."""
+
+    def test_an_endpoint_may_have_a_name_and_a_weight(self, folder: Path) -> None:
+        table = '{url = "https://one/key", name = "own", weight = 3}, "http://two"'
+        edit(folder, TOML, old='"http://127.0.0.1:8545"', new=table)
+        endpoints = load_profiles(folder, {})[CHAIN].endpoints
+        assert addresses(endpoints) == ["https://one/key", "http://two"]
+        assert [(e.name, e.weight) for e in endpoints] == [("own", 3), (None, 1)]
+
+    def test_transactions_may_have_endpoints_of_their_own(self, folder: Path) -> None:
+        assert load_profiles(folder, {})[CHAIN].submission_endpoints == []
+        new = 'submission_endpoints = ["https://relay/key"]\nchain_id = 138'
+        edit(folder, TOML, old="chain_id = 138", new=new)
+        profile = load_profiles(folder, {})[CHAIN]
+        assert addresses(profile.submission_endpoints) == ["https://relay/key"]
+        assert profile.public_fallback == "never"
+        assert profile.goes_public_after is None
+
+    def test_the_environment_may_name_them(self, folder: Path) -> None:
+        edit(folder, TOML, old='fallback = "never"', new="fallback = {after_blocks = 5}")
+        assert load_profiles(folder, {})[CHAIN].goes_public_after is None
+        variables = {"DEAL_CHAIN_138_SUBMISSION_ENDPOINTS": "https://a/key, https://b"}
+        profile = load_profiles(folder, variables)[CHAIN]
+        assert addresses(profile.submission_endpoints) == ["https://a/key", "https://b"]
+        assert addresses(profile.endpoints) == ["http://127.0.0.1:8545"]
+        assert profile.public_fallback == PublicFallback(after_blocks=5)
+        assert profile.goes_public_after == 5
+
+    @pytest.mark.parametrize(
+        ("endpoint", "field", "value"),
+        [
+            ('{url = "http://secret", weight = 0}', "endpoints.0.weight", "0"),
+            ('{url = "http://secret", name = "Mine"}', "endpoints.0.name", "Mine"),
+            ('{url = "http://secret", name = "7"}', "endpoints.0.name", "7"),
+            ('{url = "http://secret", key = "secret"}', "endpoints.0.key", None),
+            ('{name = "secret"}', "endpoints.0.url", None),
+            ('["http://secret"]', "endpoints.0", None),
+        ],
+    )
+    def test_what_is_wrong_of_one_is_named_without_its_address(
+        self, folder: Path, endpoint: str, field: str, value: str | None
+    ) -> None:
+        edit(folder, TOML, old='"http://127.0.0.1:8545"', new=endpoint)
+        problem = problem_of(folder)
+        assert (problem.field, problem.value) == (f"{TOML}: {field}", value)
+        assert problem.limit
+        assert "http://secret" not in problem.model_dump_json()
+
+    def test_a_text_in_place_of_the_list_is_not_repeated(self, folder: Path) -> None:
+        edit(folder, TOML, old='["http://127.0.0.1:8545"]', new='"http://secret"')
+        problem = problem_of(folder)
+        assert problem.field == f"{TOML}: endpoints"
+        assert "secret" not in problem.model_dump_json()
+
+    def test_a_private_one_that_is_no_address_is_named(self, folder: Path) -> None:
+        variable = "DEAL_CHAIN_138_SUBMISSION_ENDPOINTS"
+        problem = problem_of(folder, **{variable: "https://secret,relay"})
+        assert (problem.field, problem.value) == (variable, "endpoint 2")
+
+    def test_no_two_have_the_same_name(self, folder: Path) -> None:
+        twice = '{url = "http://a", name = "own"}, {url = "http://b", name = "own"}'
+        edit(folder, TOML, old='"http://127.0.0.1:8545"', new=twice)
+        problem = problem_of(folder)
+        assert problem.field is not None
+        assert "endpoints" in problem.field
+        assert "http://" not in problem.model_dump_json().replace("http://host:port", "")
+
+
 class TestBadFiles:
     @pytest.mark.parametrize(
         ("old", "new", "field"),
@@ -146,6 +220,8 @@ class TestBadFiles:
             ('endpoints = ["http://127.0.0.1:8545"]', "endpoints = []", "endpoints"),
             ("block_time_seconds = 1", "block_time_seconds = 0", "block_time_seconds"),
             ("confirmations = 1", "confirmations = 0", "confirmations"),
+            ("max_head_lag_blocks = 3", "max_head_lag_blocks = 0", "max_head_lag_blocks"),
+            ('kind = "dynamic"', 'kind = "free"', "fees.kind"),
             ("confirmations = 1", "confirmations = 1\nconfirmation = 2", "confirmation"),
             ("depth = 0", "depth = -1", "finality.depth"),
             ('kind = "depth"', 'kind = "vote"', "finality.kind"),

@@ -27,7 +27,7 @@ logging.getLogger("theirs").debug("not told")
 METRICS = """
 import time
 from workers.runtime.telemetry import serve_metrics
-from activities.rpc.endpoint import REQUESTS
+from activities.rpc.meters import REQUESTS
 REQUESTS.labels(138, 1).inc()
 serve_metrics("127.0.0.1:{port}")
 time.sleep(60)

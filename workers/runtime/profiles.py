@@ -1,7 +1,8 @@
 """Chain profiles from ``<config dir>/<chain id>.toml`` and the address manifest each names.
 
 Endpoints are a deployment's own affair: ``DEAL_CHAIN_<id>_ENDPOINTS`` (comma separated) replaces
-the ones in the file. They may hold a provider's key, so no error repeats one.
+the ones in the file, ``DEAL_CHAIN_<id>_SUBMISSION_ENDPOINTS`` the private relays. They may hold a
+provider's key, so no error repeats one.
 """
 
 import json
@@ -14,9 +15,9 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from domain.chains import ChainProfile
+from domain.chains import ChainProfile, EndpointProfile
 from domain.deals import invalid_input_from
-from domain.errors import InvalidConfiguration
+from domain.errors import InvalidConfiguration, Problem
 from domain.identifiers import ChainId
 
 _ALWAYS_NEEDED = (
@@ -39,6 +40,10 @@ _CONTRACT_FIELDS = (
     "par_feed",
     "discount_feed",
 )
+
+
+_ENDPOINT_FIELDS = ("endpoints", "submission_endpoints")
+_SHOWN_OF_ENDPOINTS = ("name", "weight")
 
 
 def load_profiles(
@@ -64,15 +69,14 @@ def _load(file: Path, variables: Mapping[str, str]) -> ChainProfile:
     manifest_file = file.with_name(str(fields.pop("addresses", f"{file.stem}.addresses.json")))
     manifest = _read(manifest_file, json.loads)
     fields["contracts"] = manifest.get("contracts")
-    variable = f"DEAL_CHAIN_{fields.get('chain_id')}_ENDPOINTS"
-    if endpoints := variables.get(variable):
-        fields["endpoints"] = [endpoint.strip() for endpoint in endpoints.split(",")]
+    sources = _take_endpoints(file, fields, variables)
     try:
         profile = ChainProfile.model_validate(fields)
     except ValidationError as error:
         problem = invalid_input_from(error).problem
-        raise _wrong(file, problem.field, problem.value, problem.limit) from None
-    _check_endpoints(profile, variable if endpoints else f"{file.name}: endpoints")
+        raise _wrong(file, problem.field, _showable(problem), problem.limit) from None
+    for field, source in sources.items():
+        _check_endpoints(profile, getattr(profile, field), source)
     for name in _ALWAYS_NEEDED:
         if name not in profile.contracts:
             raise _wrong(manifest_file, f"contracts.{name}", None, "the address of that contract")
@@ -89,9 +93,31 @@ def _read(file: Path, parse: Any) -> dict[str, Any]:  # noqa: ANN401 - a parser 
         raise _wrong(file, "file", str(error), f"well-formed {file.suffix[1:].upper()}") from None
 
 
-def _check_endpoints(profile: ChainProfile, source: str) -> None:
-    for number, endpoint in enumerate(profile.endpoints, start=1):
-        if not _is_http(endpoint):
+def _take_endpoints(
+    file: Path, fields: dict[str, Any], variables: Mapping[str, str]
+) -> dict[str, str]:
+    """Put the environment's endpoints in place of the file's; tell where each list came from."""
+    sources: dict[str, str] = {}
+    for field in _ENDPOINT_FIELDS:
+        variable = f"DEAL_CHAIN_{fields.get('chain_id')}_{field.upper()}"
+        given = variables.get(variable)
+        if given:
+            fields[field] = [endpoint.strip() for endpoint in given.split(",")]
+        sources[field] = variable if given else f"{file.name}: {field}"
+    return sources
+
+
+def _showable(problem: Problem) -> str | None:
+    """The value of a problem, unless it may be an endpoint's address."""
+    path = (problem.field or "").split(".")
+    if path[0] in _ENDPOINT_FIELDS and path[-1] not in _SHOWN_OF_ENDPOINTS:
+        return None
+    return problem.value
+
+
+def _check_endpoints(profile: ChainProfile, endpoints: list[EndpointProfile], source: str) -> None:
+    for number, endpoint in enumerate(endpoints, start=1):
+        if not _is_http(endpoint.url.get_secret_value()):
             raise InvalidConfiguration(
                 f"endpoint {number} of chain {profile.chain_id} is no address of a node",
                 field=source,

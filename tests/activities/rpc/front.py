@@ -9,6 +9,9 @@ from typing import Any
 
 from aiohttp import ClientSession, web
 
+from tests.activities.chain import CHAIN
+
+CHECK = ["eth_chainId", "eth_blockNumber"]
 Params = list[Any]
 Lie = Callable[[Params, Any], Any]
 Answer = Callable[[Any], Awaitable[web.StreamResponse]]
@@ -26,6 +29,8 @@ class Front:
     url: str = ""
     requests: list[list[str]] = field(default_factory=list)
     params: list[tuple[str, Params]] = field(default_factory=list)
+    checks: int = 0
+    """How often the pool has asked for chain and head, which are not among the requests."""
     down: bool = False
     """Every connection is dropped before the node hears of it."""
     lose_reply_to: set[str] = field(default_factory=set)
@@ -52,15 +57,19 @@ class Front:
         """Answer one HTTP request."""
         body = json.loads(await request.read())
         calls = body if isinstance(body, list) else [body]
-        self.requests.append([call["method"] for call in calls])
-        self.params.extend((call["method"], call["params"]) for call in calls)
+        checked = [call["method"] for call in calls] == CHECK
+        if checked:
+            self.checks += 1
+        else:
+            self.requests.append([call["method"] for call in calls])
+            self.params.extend((call["method"], call["params"]) for call in calls)
         await asyncio.sleep(self.delay_seconds)
         if self.down:
             return self._drop(request)
-        if self.answer is not None:
+        if self.answer is not None and not checked:
             return await self.answer(body)
         answers = [await self._ask(call, batched=len(calls) > 1) for call in calls]
-        if self.lose_reply_to & set(self.requests[-1]):
+        if self.lose_reply_to & {call["method"] for call in calls}:
             return self._drop(request)
         return web.json_response(answers if isinstance(body, list) else answers[0])
 
@@ -69,7 +78,8 @@ class Front:
         if method in self.errors:
             return {"jsonrpc": "2.0", "id": call["id"], "error": self.errors[method]}
         if self.upstream is None:
-            answer: dict[str, Any] = {"jsonrpc": "2.0", "id": call["id"], "result": "0x1"}
+            result = hex(CHAIN) if method == "eth_chainId" else "0x1"
+            answer: dict[str, Any] = {"jsonrpc": "2.0", "id": call["id"], "result": result}
         else:
             async with ClientSession() as session, session.post(self.upstream, json=call) as reply:
                 answer = await reply.json()

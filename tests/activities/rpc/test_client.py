@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from activities.rpc import calls as wire
-from activities.rpc import endpoint
+from activities.rpc import meters
 from activities.rpc.client import Rpc, RpcCall, RpcError
 from activities.rpc.endpoint import Operation
 from activities.rpc.submission import SendResult
@@ -73,8 +73,11 @@ async def test_answers_that_come_out_of_order_are_put_in_order(stack: AsyncExitS
 
 async def test_a_batch_is_one_request(stack: AsyncExitStack, node: Node) -> None:
     (front,) = await fronts(stack, node, 1)
-    await rpc_over(stack, front.url).batch([RpcCall("eth_chainId"), RpcCall("eth_blockNumber")])
-    assert front.requests == [["eth_chainId", "eth_blockNumber"]]
+    rpc = rpc_over(stack, front.url)
+    await rpc.batch([RpcCall("eth_gasPrice"), RpcCall("eth_blockNumber")])
+    await rpc.batch([RpcCall("eth_gasPrice")])
+    assert front.requests == [["eth_gasPrice", "eth_blockNumber"], ["eth_gasPrice"]]
+    assert front.checks == 1
 
 
 async def test_an_error_of_one_call_is_a_value_beside_the_others_answers(
@@ -199,9 +202,11 @@ async def test_reads_go_on_at_the_second_endpoint_when_the_first_is_dead_and_sta
 async def test_an_endpoint_that_hangs_is_given_up_after_the_time_limit(
     stack: AsyncExitStack, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Operation.READ, "_value_", 0.1)
-    hanging = await stack.enter_async_context(front_of(node.url, delay_seconds=0.5))
+    monkeypatch.setattr(Operation.READ, "_value_", 0.3)
+    (hanging,) = await fronts(stack, node, 1)
     rpc = rpc_over(stack, hanging.url, node.url)
+    await rpc.call("eth_chainId")
+    hanging.delay_seconds = 0.5
     async with asyncio.timeout(0.4):
         assert int(await rpc.call("eth_chainId"), 16) == CHAIN
 
@@ -210,12 +215,13 @@ async def test_calls_that_hang_at_one_endpoint_do_not_keep_others_from_another(
     stack: AsyncExitStack, node: Node
 ) -> None:
     hanging = await stack.enter_async_context(front_of(node.url, delay_seconds=1.0))
-    rpc = rpc_over(stack, hanging.url, node.url)
+    pool = rpc_over(stack, hanging.url, node.url)._pool
+    first, second = pool.readers
     calls = [RpcCall("eth_chainId")]
-    stuck = [asyncio.create_task(rpc._endpoints[0].ask(rpc._open(), calls)) for _ in range(150)]
+    stuck = [asyncio.create_task(first.ask(pool.session(), calls)) for _ in range(150)]
     await asyncio.sleep(0.1)
     async with asyncio.timeout(0.8):
-        assert await rpc._endpoints[1].ask(rpc._open(), calls) == [hex(CHAIN)]
+        assert await second.ask(pool.session(), calls) == [hex(CHAIN)]
     await asyncio.gather(*stuck)
 
 
@@ -238,9 +244,10 @@ async def test_everywhere_returns_what_every_endpoint_answers(
     stack: AsyncExitStack, node: Node
 ) -> None:
     first, second = await fronts(stack, node, 2)
-    second.lies["eth_chainId"] = lambda _, __: "0x2a"
-    answers = await rpc_over(stack, first.url, second.url).everywhere([RpcCall("eth_chainId")])
-    assert answers == [[hex(CHAIN)], ["0x2a"]]
+    first.lies["eth_gasPrice"] = lambda _, __: "0x29"
+    second.lies["eth_gasPrice"] = lambda _, __: "0x2a"
+    answers = await rpc_over(stack, first.url, second.url).everywhere([RpcCall("eth_gasPrice")])
+    assert answers == [["0x29"], ["0x2a"]]
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -278,26 +285,28 @@ async def test_a_transaction_is_sent_once_even_if_the_endpoint_fails(
     stack: AsyncExitStack, node: Node
 ) -> None:
     (front,) = await fronts(stack, node, 1)
-    rpc = rpc_over(stack, front.url)
-    await rpc.call("eth_chainId")  # the connection stands, and would be used again
     for failure in ({"down": True}, {"answer": NONSENSE["an HTTP error"]}):
-        for name, value in failure.items():
-            setattr(front, name, value)
-        for calls in ([RpcCall("eth_sendRawTransaction", (RAW,))] * n for n in (1, 2)):
+        for number in (1, 2):
+            front.down, front.answer = False, None
+            rpc = rpc_over(stack, front.url)
+            await rpc.call("eth_chainId")  # the connection stands, and would be used again
+            for name, value in failure.items():
+                setattr(front, name, value)
             before = len(front.requests)
-            with pytest.raises(Unavailable):
-                await rpc.everywhere(calls)
+            sent = await rpc.submit([RAW] * number)
+            assert [each.result for each in sent] == [SendResult.UNANSWERED] * number
             assert len(front.requests) == before + 1
 
 
 async def test_requests_and_calls_are_counted(stack: AsyncExitStack, node: Node) -> None:
     def total() -> tuple[float, float]:
         return (
-            endpoint.REQUESTS.labels(CHAIN, 1)._value.get(),
-            endpoint.CALLS.labels(CHAIN, "eth_chainId")._value.get(),
+            meters.REQUESTS.labels(CHAIN, 1)._value.get(),
+            meters.CALLS.labels(CHAIN, "eth_chainId")._value.get(),
         )
 
     rpc = rpc_over(stack, node.url)
+    await rpc.call("eth_chainId")
     requests, calls = total()
     await rpc.batch([RpcCall("eth_chainId")] * 3)
     assert total() == (requests + 1, calls + 3)

@@ -30,7 +30,7 @@ class Chain:
 
     @property
     def asked(self) -> int:
-        return self.front.count("eth_blockNumber")
+        return self.front.count("eth_blockNumber") + self.front.checks
 
 
 @pytest.fixture

@@ -3,12 +3,13 @@
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from domain.chains import (
     PRICED_ONCE,
     PRICED_PER_CYCLE,
     ChainProfile,
+    EndpointProfile,
     FeePolicy,
     Finality,
     ModuleProfile,
@@ -126,11 +127,58 @@ def test_an_unknown_chain_is_refused_with_those_there_are() -> None:
     assert problem.next_action
 
 
-def test_a_profile_survives_json() -> None:
-    chain = profile()
-    again = ChainProfile.model_validate_json(chain.model_dump_json())
-    assert again == chain
+def test_a_profile_survives_json_but_for_its_endpoints_which_nobody_is_shown() -> None:
+    chain = profile(submission_endpoints=[{"url": "https://relay/key", "name": "relay"}])
+    text = chain.model_dump_json()
+    for shown in (text, repr(chain), str(chain)):
+        assert "127.0.0.1" not in shown
+        assert "relay/key" not in shown
+    again = ChainProfile.model_validate_json(text)
+    hidden = {"endpoints", "submission_endpoints"}
+    assert again.model_dump(exclude=hidden) == chain.model_dump(exclude=hidden)
     assert type(again.contract("weth")) is Address
+
+
+def test_an_endpoint_is_a_text_or_a_table() -> None:
+    plain, table = profile(
+        endpoints=["http://one", {"url": "http://two", "name": "two", "weight": 2}]
+    ).endpoints
+    assert plain == EndpointProfile(url=SecretStr("http://one"))
+    assert (table.url.get_secret_value(), table.name, table.weight) == ("http://two", "two", 2)
+
+
+RELAY = "https://relay"
+
+
+@pytest.mark.parametrize(
+    ("changes", "blocks"),
+    [
+        ({}, None),
+        ({"public_fallback": {"after_blocks": 3}}, None),
+        ({"submission_endpoints": [RELAY]}, None),
+        ({"submission_endpoints": [RELAY], "public_fallback": "never"}, None),
+        ({"submission_endpoints": [RELAY], "public_fallback": {"after_blocks": 3}}, 3),
+    ],
+)
+def test_what_is_private_goes_public_only_by_policy(
+    changes: dict[str, Any], blocks: int | None
+) -> None:
+    assert profile(**changes).goes_public_after == blocks
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"endpoints": [{"url": "http://a", "name": "x"}, {"url": "http://b", "name": "x"}]},
+        {
+            "endpoints": [{"url": "http://a", "name": "x"}],
+            "submission_endpoints": [{"url": "http://b", "name": "x"}],
+        },
+    ],
+)
+def test_endpoints_of_the_same_name_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="two endpoints are called x"):
+        profile(**changes)
 
 
 def test_what_a_profile_does_not_say_has_a_careful_default() -> None:
