@@ -8,16 +8,22 @@ import random
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 from starters.local.errors import LocalStackError
 from tests.faults.matrix import Matrix, full
-from tests.faults.results import Results, tell
+from tests.faults.results import Group, Results, tell
 from tests.faults.rig import running_rig
+from tests.faults.rows import ROWS, Row
+from tests.faults.rows_of_deals import ROWS as ROWS_OF_DEALS
+from tests.faults.setting import Setting
 
 SEED = 4
 LANES = 4
+DEPTH = 12
+"""Blocks until final where the rows are played: more than the deepest reorg that is allowed."""
 _INTERRUPTED = 130
 
 
@@ -30,7 +36,30 @@ async def crash(results: Results, lanes: int, say: Callable[[str], None]) -> Non
         await Matrix(rig, opened, say).run(plan, results)
 
 
-async def run(seed: int, lanes: int, only: str | None) -> Results:
+async def play(results: Results, asked: list[Row], away: float, say: Callable[[str], None]) -> None:
+    """The rows of the fault model, one after the other."""
+    async with running_rig(profile={"depth": str(DEPTH)}) as rig:
+        dice = random.Random(results.seed)  # noqa: S311 - chance, not secrets
+        setting = Setting(rig, say, dice, away, DEPTH)
+        for row in asked:
+            group = await _played(row, setting)
+            results.groups.append(group)
+            say(f"{group.name}: {group.cases} cases, {'ok' if group.clean else 'WRONG'}")
+            for note in group.verdict.notes:
+                say(f"    {note}")
+
+
+async def _played(row: Row, setting: Setting) -> Group:
+    """What a row found; one that could not be played to its end is wrong, too."""
+    try:
+        return await row(setting)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other rows are played as well
+        group = Group(row.__name__.replace("_", " "), cases=1)
+        group.verdict.notes.append("".join(traceback.format_exception(error)))
+        return group
+
+
+async def run(seed: int, lanes: int, only: str | None, away: float) -> Results:
     """Everything, or what is asked for."""
     results, began = Results(seed), time.monotonic()
 
@@ -40,6 +69,9 @@ async def run(seed: int, lanes: int, only: str | None) -> Results:
 
     if only in (None, "crashes"):
         await crash(results, lanes, say)
+    asked = [row for row in (*ROWS, *ROWS_OF_DEALS) if only is None or only in row.__name__]
+    if asked:
+        await play(results, asked, away, say)
     results.seconds = time.monotonic() - began
     return results
 
@@ -57,11 +89,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=SEED, help="of the order of the cases")
     parser.add_argument("--lanes", type=int, default=LANES, help="workflows at the same time")
     parser.add_argument("--only", help="`crashes`, or a part of a row's name")
+    parser.add_argument("--away", type=float, default=60, help="seconds that a server is away")
     parser.add_argument("-o", "--output", choices=("json", "table"))
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        results = asyncio.run(run(given.seed, given.lanes, given.only))
+        results = asyncio.run(run(given.seed, given.lanes, given.only, given.away))
     except LocalStackError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -113,7 +113,8 @@ def calls_of(rig: Rig, account: str, first_block: int) -> list[Call]:
 
 
 def _is_of(sent: dict[str, Any], account: str) -> bool:
-    return account.lower() in (sent["from"].lower(), (sent["to"] or "").lower())
+    """Whether it is from or to the account, and has an effect: a no-op is from it to itself."""
+    return [sent["from"].lower(), (sent["to"] or "").lower()].count(account.lower()) == 1
 
 
 def _call(rig: Rig, names: dict[str, str], sent: dict[str, Any]) -> Call:

@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -38,6 +39,7 @@ from workers.runtime.settings import (
 FOLDER: Final = "FAULTS_FOLDER"
 _DATABASE_ROLES: Final = {"deals": "deal_records", "chain": "deal_engine", "signer": "deal_signer"}
 _LOOK_SECONDS: Final = 0.1
+_PAUSE_SECONDS: Final = 0.5
 _SIGNALS: Final = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
 
 
@@ -56,6 +58,7 @@ class Supervisor:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._running: dict[str, int] = {}
+        self._not_before: dict[str, float] = {}
         settings = SignerSettings.load()
         # Opening takes a second of pure computation, which every restart would have to wait for.
         self._keys = LocalKeyProvider.open(
@@ -87,13 +90,16 @@ class Supervisor:
         for name in [name for name in self._running if name not in roster]:
             os.kill(self._running[name], signal.SIGTERM)
         for name, member in roster.items():
-            if name not in self._running:
+            if name not in self._running and time.monotonic() >= self._not_before.get(name, 0.0):
                 self._running[name] = self._fork(member)
 
     def _reap(self) -> None:
         for name, pid in list(self._running.items()):
-            if os.waitpid(pid, os.WNOHANG) != (0, 0):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
                 del self._running[name]
+                if not os.WIFSIGNALED(status):  # it cannot run just now: a server is away
+                    self._not_before[name] = time.monotonic() + _PAUSE_SECONDS
 
     def _fork(self, member: Member) -> int:
         pid = os.fork()
