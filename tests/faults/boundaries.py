@@ -41,7 +41,12 @@ PREPARING: Final = (
         "activities.protocols.steps:StepBuilder.build",
         also="tests.faults.ledger:LedgerBuilder.build",
     ),
-    Boundary("simulate", "chain", "prepare_batch", "activities.transactions.prepare:simulate"),
+    Boundary(
+        "simulate",
+        "chain",
+        "prepare_batch",
+        "activities.transactions.simulation:Simulator.simulate",
+    ),
     Boundary(
         "number and insert",
         "chain",

@@ -9,9 +9,11 @@ from contextlib import AsyncExitStack
 import pytest
 
 from tests.faults.__main__ import SEED
+from tests.faults.boundaries import ALL, Boundary
 from tests.faults.matrix import Matrix, full, subset
 from tests.faults.results import Results, spread
 from tests.faults.rig import Rig, running_rig
+from tests.faults.wrapping import owner_of
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +41,13 @@ def test_the_whole_matrix_is_at_least_two_hundred_different_crashes() -> None:
     crashes = [crash for scenario in scenarios for crash in scenario.crashes]
     assert plan.cases == len({(c.boundary, c.side, c.about, c.call) for c in crashes}) >= 200
     assert len({crash.case for crash in crashes}) == plan.cases
+
+
+@pytest.mark.parametrize("boundary", ALL, ids=[boundary.name for boundary in ALL])
+def test_every_boundary_is_a_place_in_the_code(boundary: Boundary) -> None:
+    for target in filter(None, (boundary.target, boundary.also)):
+        owner, name = owner_of(target)
+        assert callable(getattr(owner, name))
 
 
 def test_the_same_seed_is_the_same_matrix() -> None:

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -121,6 +122,9 @@ class Supervisor:
             wrap_all(member.role, self._folder / "crashes")
             _ROLES[member.role](self._keys)
             status = 0
+        except BaseException:  # the log is the only one to be told
+            traceback.print_exc()
+            raise
         finally:
             sys.stderr.flush()
             os._exit(status)

@@ -58,14 +58,20 @@ def _where(about: str) -> dict[str, Any]:
 
 
 def _wrap(target: str, boundary: Boundary, watch: _Watch) -> None:
+    owner, name = owner_of(target)
+    original = getattr(owner, name)
+    kind = _coroutine if inspect.iscoroutinefunction(original) else _function
+    setattr(owner, name, kind(original, boundary, watch))
+
+
+def owner_of(target: str) -> tuple[Any, str]:
+    """The class or module that has the target, and its name there."""
     module, _, path = target.partition(":")
     owner: Any = importlib.import_module(module)
     *classes, name = path.split(".")
     for each in classes:
         owner = getattr(owner, each)
-    original = getattr(owner, name)
-    kind = _coroutine if inspect.iscoroutinefunction(original) else _function
-    setattr(owner, name, kind(original, boundary, watch))
+    return owner, name
 
 
 def _coroutine(original: Any, boundary: Boundary, watch: _Watch) -> Callable[..., Any]:
