@@ -2,7 +2,9 @@
 
 It starts two stacks of its own, one after the other, in temporary folders: one that mines every
 transaction at once, one with a block each second. On both, deals and the script take turns, so
-that whatever else the machine does disturbs both alike; the figures are medians.
+that whatever else the machine does disturbs both alike; the figures are medians. Where blocks come
+each second, how long something takes depends on when within one it began: the rounds begin at
+moments that are spread evenly over a block, for everyone alike.
 """
 
 from __future__ import annotations
@@ -24,8 +26,10 @@ from typing import TYPE_CHECKING, Any
 
 from deploy.chain.manifest import manifest_file
 from domain.amounts import ETHER_DECIMALS, one_token
+from domain.deals import ExecutionMode
 from starters.local import anvil
 from starters.local.errors import LocalStackError
+from starters.local.probes import rpc
 from tests.performance import meters, report
 from tests.performance.calls import calls_of
 from tests.performance.deals import (
@@ -42,6 +46,7 @@ from tests.performance.figures import (
     DEALS_PER_SECOND,
     RATIO_BLOCKS,
     RATIO_INSTANT,
+    RATIO_PIPELINED,
     Aim,
     Figure,
     Results,
@@ -61,6 +66,7 @@ POLL_LATENCIES = (0.1, 0.02)
 
 _ROOT = Path(__file__).resolve().parents[2]
 _INTERRUPTED = 130
+_LOOK_SECONDS = 0.01
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,7 @@ class Rounds:
     """What deals and script did, taking turns on one chain."""
 
     deals: list[DealRun] = field(default_factory=list)
+    pipelined: list[DealRun] = field(default_factory=list)
     uses: list[meters.NodeUse] = field(default_factory=list)
     """Requests of each deal, in the order of `deals`."""
     scripts: dict[float, list[ScriptRun]] = field(default_factory=dict)
@@ -135,7 +142,7 @@ class Bench:
     async def _instant(self, stack: Stack) -> Instant:
         async with open_desk() as desk:
             rounds = await self._take_turns(
-                stack, desk, "instant mining", self._plan.rounds, POLL_LATENCIES
+                stack, desk, "instant mining", self._plan.rounds, POLL_LATENCIES, NextBlock(None)
             )
             spent = await self._at_once(stack, desk)
             return Instant(
@@ -151,25 +158,38 @@ class Bench:
 
     async def _blocks(self, stack: Stack) -> Rounds:
         async with open_desk() as desk:
-            return await self._take_turns(
-                stack, desk, "1-second blocks", self._plan.block_rounds, (min(POLL_LATENCIES),)
-            )
+            rounds, latencies = self._plan.block_rounds, (min(POLL_LATENCIES),)
+            block = NextBlock(stack.port(anvil.name(CHAIN_ID)))
+            return await self._take_turns(stack, desk, "1-second blocks", rounds, latencies, block)
 
-    async def _take_turns(
-        self, stack: Stack, desk: Desk, where: str, rounds: int, latencies: Sequence[float]
+    async def _take_turns(  # noqa: PLR0913, PLR0917 - who, where, how often, when
+        self,
+        stack: Stack,
+        desk: Desk,
+        where: str,
+        rounds: int,
+        latencies: Sequence[float],
+        block: NextBlock,
     ) -> Rounds:
-        """Deal, script, deal, script, after a first deal that only warms the workers up."""
-        self._progress.say(f"{where}: a first deal, not counted")
+        """Deal, pipelined deal, script, and again, after deals that only warm the workers up."""
+        self._progress.say(f"{where}: a first deal of each mode, not counted")
         await desk.run()
+        await desk.run(ExecutionMode.PIPELINED)
         found = Rounds(scripts={latency: [] for latency in latencies})
         for number in range(1, rounds + 1):
+            moment = (number - 0.5) / rounds
+            await block.reached(moment)
             before = meters.node_use(stack)
             found.deals.append(await desk.run())
             found.uses.append(meters.node_use(stack).since(before))
+            await block.reached(moment)
+            found.pipelined.append(await desk.run(ExecutionMode.PIPELINED))
             for latency in latencies:
+                await block.reached(moment)
                 found.scripts[latency].append(await _run_script(stack, latency))
             self._progress.say(
                 f"{where}: round {number} of {rounds}, deal {found.deals[-1].seconds:.2f} s, "
+                f"pipelined {found.pipelined[-1].seconds:.2f} s, "
                 f"script {found.scripts[latencies[0]][-1].seconds:.2f} s"
             )
         return found
@@ -181,6 +201,29 @@ class Bench:
         spent = meters.difference(meters.processor_seconds(stack), before)
         others = max(0.0, spent.pop(meters.OTHERS))
         return Spent(self._plan.deals, seconds, spent, others)
+
+
+@dataclass(frozen=True)
+class NextBlock:
+    """Moments within the blocks of a node that mines one each second, on this loopback port.
+
+    Without a port it is a node that mines at once, where every moment is as good as any other.
+    """
+
+    port: int | None
+
+    async def reached(self, moment: float) -> None:
+        """Wait for the next block, and then for that share of a second."""
+        if self.port is None:
+            return
+        head = await self._head()
+        while await self._head() == head:  # noqa: ASYNC110 - nobody tells us, so we ask
+            await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(moment)
+
+    async def _head(self) -> str:
+        assert self.port is not None
+        return str(await asyncio.to_thread(rpc, self.port, "eth_blockNumber"))
 
 
 def _node(stack: Stack) -> str:
@@ -244,9 +287,13 @@ def _figures(instant: Instant, blocks: Rounds | None) -> Iterator[Figure]:
     rounds = instant.rounds
     if blocks is not None:
         yield _wall_time("wall_time_1s_blocks", blocks.deals, blocks.script, RATIO_BLOCKS)
+        yield _wall_time(
+            "wall_time_1s_blocks_pipelined", blocks.pipelined, blocks.script, RATIO_PIPELINED
+        )
     as_it_comes = rounds.scripts[POLL_LATENCIES[0]]
     yield _wall_time("wall_time_instant", rounds.deals, as_it_comes, RATIO_INSTANT)
     yield _wall_time("wall_time_instant_script_tuned", rounds.deals, rounds.script)
+    yield _wall_time("wall_time_instant_pipelined", rounds.pipelined, as_it_comes)
     yield Figure(
         "deals_per_second",
         "1/s",
@@ -264,6 +311,12 @@ def _figures(instant: Instant, blocks: Rounds | None) -> Iterator[Figure]:
         "blocks",
         "",
         [len(set(run.blocks)) for run in counted.deals],
+        [len(set(run.blocks)) for run in counted.script],
+    )
+    yield compared(
+        "blocks_pipelined",
+        "",
+        [len(set(run.blocks)) for run in counted.pipelined],
         [len(set(run.blocks)) for run in counted.script],
     )
     yield from _node_figures("instant", rounds)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from domain.deals import DealRequest, DealStatus
+from domain.deals import DealRequest, DealStatus, ExecutionMode
 from starters.deals.client import DealClient
 from starters.local.stack import Stack
 from tests.support.stacks import own_environment
@@ -68,9 +68,9 @@ class Desk:
         self._client = client
         self._deals = DealClient(client)
 
-    async def run(self) -> DealRun:
+    async def run(self, mode: ExecutionMode = ExecutionMode.STEPWISE) -> DealRun:
         """Run one deal to its end; raise `BenchError` unless it completes."""
-        request = _request()
+        request = _request(mode)
         began = time.perf_counter()
         try:
             async with asyncio.timeout(_DEAL_SECONDS):
@@ -103,7 +103,7 @@ class Desk:
         return History(info.history_length, info.history_size_bytes)
 
 
-def _request() -> DealRequest:
+def _request(mode: ExecutionMode) -> DealRequest:
     return DealRequest.parse(
         deal_id=f"bench-{secrets.token_hex(6)}",
         bank="bench",
@@ -111,6 +111,7 @@ def _request() -> DealRequest:
         chain_id=CHAIN_ID,
         working_liquidity=str(LIQUIDITY_ETH),
         max_ltv="0.25",
+        mode=mode,
     )
 
 

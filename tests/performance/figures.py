@@ -28,6 +28,7 @@ class Aim:
 
 RATIO_INSTANT = Aim(1.5)
 RATIO_BLOCKS = Aim(0.6)
+RATIO_PIPELINED = Aim(0.2)
 DEALS_PER_SECOND = Aim(2.0, at_most=False)
 
 

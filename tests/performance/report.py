@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 
 _LABELS = {
     "wall_time_1s_blocks": "Wall time at 1-second blocks",
+    "wall_time_1s_blocks_pipelined": "The same, pipelined",
     "wall_time_instant": "Wall time at instant mining",
     "wall_time_instant_script_tuned": "The same, script polling every 20 ms",
+    "wall_time_instant_pipelined": "The same, pipelined",
     "deals_per_second": "Deals a second, many at once",
     "transactions": "Transactions",
     "blocks": "Blocks used",
+    "blocks_pipelined": "Blocks used, pipelined",
     "node_requests_instant": "Requests to the node, instant mining",
     "node_calls_instant": "JSON-RPC calls, instant mining",
     "node_requests_1s_blocks": "Requests to the node, 1-second blocks",

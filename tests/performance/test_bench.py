@@ -18,9 +18,11 @@ SECONDS = 240
 FIGURES = {
     "wall_time_instant",
     "wall_time_instant_script_tuned",
+    "wall_time_instant_pipelined",
     "deals_per_second",
     "transactions",
     "blocks",
+    "blocks_pipelined",
     "node_requests_instant",
     "node_calls_instant",
     "history_events",

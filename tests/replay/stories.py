@@ -52,8 +52,32 @@ async def frozen(desk: Desk) -> DealId:
     return deal_id
 
 
+async def pipelined(desk: Desk) -> DealId:
+    """A pipelined deal that goes well."""
+    return (await desk.run(mode="pipelined", cycles=2)).request.deal_id
+
+
+async def pipelined_frozen(desk: Desk) -> DealId:
+    """A pipelined deal whose run could not redeem, and that completes after it."""
+    node = desk.node()
+    try:
+        with node.held():
+            deal_id = (await desk.start(mode="pipelined")).request.deal_id
+            await desk.sent(deal_id, Step.FUND)
+            node.mine()
+            await desk.sent(deal_id, Step.RUN)
+            node.freeze_first()
+        await desk.status(deal_id, DealStatus.FROZEN)
+    finally:
+        node.thaw()
+    await desk.end(deal_id)
+    return deal_id
+
+
 STORIES: Final[Mapping[str, Callable[[Desk], Awaitable[DealId]]]] = {
     "completed": completed,
     "cancelled": cancelled,
     "frozen": frozen,
+    "pipelined": pipelined,
+    "pipelined-frozen": pipelined_frozen,
 }

@@ -23,6 +23,8 @@ ENDS = {
     "completed": DealStatus.COMPLETED,
     "cancelled": DealStatus.UNWOUND,
     "frozen": DealStatus.COMPLETED,
+    "pipelined": DealStatus.COMPLETED,
+    "pipelined-frozen": DealStatus.COMPLETED,
 }
 STARTED = "EVENT_TYPE_ACTIVITY_TASK_SCHEDULED"
 
