@@ -20,10 +20,12 @@ class Read:
     target: Address
     function: Function
     arguments: tuple[object, ...] = ()
+    optional: bool = False
+    """One that fails returns nothing, and does not fail the others."""
 
 
 def encode_reads(reads: list[Read]) -> str:
-    """Calldata that reads them all; any one failing fails the whole."""
+    """Calldata that reads them all; any one failing fails the whole, unless it is optional."""
     return _encoded(tuple(reads))
 
 
@@ -31,13 +33,16 @@ def encode_reads(reads: list[Read]) -> str:
 def _encoded(reads: tuple[Read, ...]) -> str:
     """Encode once what is read again and again: a deal's position, at every look."""
     calls = [
-        (read.target, False, bytes.fromhex(read.function.encode(*read.arguments)[2:]))
+        (read.target, read.optional, bytes.fromhex(read.function.encode(*read.arguments)[2:]))
         for read in reads
     ]
     return AGGREGATE3.encode(calls)
 
 
 def decode_reads(reads: list[Read], result: str) -> list[tuple[Any, ...]]:
-    """The values that each read returned, in order."""
+    """The values that each read returned, in order; none for an optional one that failed."""
     (answers,) = AGGREGATE3.decode_result(bytes.fromhex(result[2:]))
-    return [read.function.decode_result(raw) for read, (_, raw) in zip(reads, answers, strict=True)]
+    return [
+        read.function.decode_result(raw) if succeeded else ()
+        for read, (succeeded, raw) in zip(reads, answers, strict=True)
+    ]

@@ -157,7 +157,7 @@ class RunBuilder:
                 terms=terms,
                 prices=guard,
                 slippage_bps=order.request.max_slippage_bps,
-                quotes=[int(quote[0]) for quote in values],
+                quotes=[uniswap.quoted(quote) for quote in values],
             ),
             allowances=allowed,
             collateral_earns=income != RAY,
@@ -168,6 +168,7 @@ class RunBuilder:
             self._profile.contract("uniswap_quoter"),
             uniswap.QUOTE_EXACT_INPUT_SINGLE,
             ((calls.par, calls.discount, amount, pool_fee, uniswap.NO_PRICE_LIMIT),),
+            optional=True,
         )
 
     def _calls(self, order: PrepareBatch) -> DealCalls:

@@ -127,11 +127,11 @@ class StepBuilder:
         par, discount = (self._contract(order, name) for name in ("par_token", "discount_token"))
         amount = order.sizing.borrow
         look = await self._look_at_swap(order, amount)
-        fits = fitting(look.position, amount, int(look.values[1][0]))
+        fits = fitting(look.position, amount, uniswap.quoted(look.values[1]))
         if _least(order) <= fits < amount:
             amount = fits
             look = await self._look_at_swap(order, amount)
-        quote, redeeming = int(look.values[1][0]), redemption_terms(look.values[2:6])
+        quote, redeeming = uniswap.quoted(look.values[1]), redemption_terms(look.values[2:6])
         guard = self._prices(order).guard(look.values[6:], redeeming, look.timestamp)
         ensure_exposure(look.position, amount, quote)
         minimum = max(
@@ -194,7 +194,7 @@ class StepBuilder:
                 self._redemption_allowance(order),
             ],
         )
-        (quote, *_), redeeming = look.values[1], redemption_terms(look.values[2:6])
+        quote, redeeming = uniswap.quoted(look.values[1]), redemption_terms(look.values[2:6])
         if redeeming.redeemable >= amount and not redeeming.frozen:
             return self._redemption(order, look, redeeming)
         guard = self._prices(order).guard(look.values[6:-1], redeeming, look.timestamp)
@@ -285,6 +285,7 @@ class StepBuilder:
             self.profile.contract("uniswap_quoter"),
             uniswap.QUOTE_EXACT_INPUT_SINGLE,
             ((give, get, amount, fee, 0),),
+            optional=True,  # a pool without liquidity must not keep from redeeming
         )
 
     def _prices(self, order: PrepareBatch) -> PriceReader:

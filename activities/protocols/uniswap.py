@@ -27,6 +27,12 @@ QUOTE_EXACT_INPUT_SINGLE: Final = Function(
 )
 """Amount out, square-root price after, ticks crossed, gas."""
 
+
+def quoted(values: tuple[int, ...]) -> int:
+    """The amount out of a quote that was read as optional; 0 where the pool cannot pay at all."""
+    return int(values[0]) if values else 0
+
+
 SLOT0: Final = Function(
     "slot0()", ("uint160", "int24", "uint16", "uint16", "uint16", "uint8", "bool")
 )

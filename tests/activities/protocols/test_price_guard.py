@@ -145,3 +145,20 @@ async def test_without_feeds_the_pool_is_held_against_what_redemption_pays(desk:
         await draft_of(other, Step.SWAP)  # 0.985 of 0.9995: 145.1 basis points
         desk.node.send("redemption", "setFeeBps", 3)
         assert (await refusal_of(other, Step.SWAP)).field == "price_deviation"
+
+
+async def test_a_pool_that_somebody_has_emptied_is_refused_and_does_not_keep_from_redeeming(
+    desk: Desk,
+) -> None:
+    await desk.walk(UP_TO_BORROW)
+    push(desk.node, Fraction("1.3"))  # beyond all its liquidity
+    assert (await refusal_of(desk, Step.SWAP)).field == "price_deviation"
+    desk.node.send("usdtz", "mint", desk.account, BORROWED)
+    await desk.run(Step.UNWIND)
+
+
+async def test_selling_back_to_a_pool_that_cannot_pay_is_refused(desk: Desk) -> None:
+    await desk.walk(UP_TO_SWAP)
+    freeze(desk)
+    push(desk.node, Fraction("0.7"))
+    assert (await refusal_of(desk, Step.UNWIND)).field == "price_deviation"
