@@ -246,7 +246,7 @@ class TestBadFiles:
         "field",
         [
             *("par_token", "discount_token", "collateral", "collateral_receipt", "debt_token"),
-            *("pool", "redemption"),
+            *("pool", "redemption", "par_feed", "discount_feed"),
         ],
     )
     def test_a_modules_contract_that_the_manifest_lacks_is_named(

@@ -199,6 +199,25 @@ def test_a_simulation_stands_for_half_a_minute_or_ten_blocks_unless_it_is_said(
     assert profile(block_time_seconds=block_time, limits=limits).shelf_life_seconds == seconds
 
 
+def test_a_module_has_the_feeds_of_both_tokens_or_none() -> None:
+    assert profile().module(ModuleId("usdtz")).feeds == ()
+    both = module(par_feed="usdt_usd", discount_feed="usdtz_usd")
+    assert profile(modules={"usdtz": both}).module(ModuleId("usdtz")).feeds == (
+        "usdt_usd",
+        "usdtz_usd",
+    )
+
+
+@pytest.mark.parametrize(
+    ("named", "missing"), [("par_feed", "discount_feed"), ("discount_feed", "par_feed")]
+)
+def test_one_feed_alone_is_no_price(named: str, missing: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        profile(modules={"usdtz": module(**{named: "usd"})})
+    problem = invalid_input_from(caught.value).problem
+    assert problem.next_action == f"name {missing} too, or leave both out"
+
+
 @pytest.mark.parametrize("step", [*PRICED_ONCE, *PRICED_PER_CYCLE])
 def test_a_module_without_an_estimate_for_a_steps_gas_is_refused(step: Step) -> None:
     gas = {name: units for name, units in GAS.items() if name is not step}
