@@ -39,10 +39,10 @@ class Circuit:
     def state(self) -> CircuitState:
         """What it is now; an open one whose pause is over is half-open."""
         state = cast("CircuitState", self._breaker.current_state)
+        if state != STATE_OPEN:
+            return state
         opened = self._storage.opened_at
-        if state == STATE_OPEN and opened and datetime.now(UTC) >= opened + self._pause:
-            return "half-open"
-        return state
+        return "half-open" if opened and datetime.now(UTC) >= opened + self._pause else state
 
     @property
     def allows(self) -> bool:
@@ -51,10 +51,10 @@ class Circuit:
 
     def succeeded(self) -> None:
         """Note a request that was answered: also an open circuit closes, for it was tried."""
-        if self._breaker.current_state == STATE_CLOSED:
-            self._breaker.call(_nothing)
-        else:
+        if self._breaker.current_state != STATE_CLOSED:
             self._breaker.close()
+        elif self._breaker.fail_counter:
+            self._breaker.call(_nothing)
 
     def failed(self, error: BaseException) -> None:
         """Note a request that was not."""

@@ -16,7 +16,7 @@ from aiohttp import (
 
 from activities.rpc.calls import MalformedAnswer, RpcCall, RpcError, answers_in, body_of
 from activities.rpc.circuit import Circuit
-from activities.rpc.lag import head_in
+from activities.rpc.lag import HeadHint, head_in
 from activities.rpc.meters import CALLS, ERRORS, LATENCY, REQUESTS
 from activities.rpc.trouble import (
     ErrorKind,
@@ -90,6 +90,11 @@ class Endpoint:
         self.latency_seconds: float | None = None
         self.last_error: str | None = None
         self._url = profile.url.get_secret_value()
+        self._requests = REQUESTS.labels(chain_id, self.meter)
+        self._latencies = {
+            operation: LATENCY.labels(chain_id, self.meter, operation.name.lower())
+            for operation in Operation
+        }
         self._paused_until = 0.0
 
     @property
@@ -137,7 +142,7 @@ class Endpoint:
     async def _measured(
         self, session: ClientSession, calls: list[RpcCall], operation: Operation, seconds: float
     ) -> list[Any]:
-        REQUESTS.labels(self.chain_id, self.meter).inc()
+        self._requests.inc()
         for call in calls:
             CALLS.labels(self.chain_id, call.method).inc()
         began = monotonic()
@@ -147,9 +152,7 @@ class Endpoint:
             self._note(error)
             raise
         self._took(monotonic() - began, operation)
-        head = head_in(calls, answers)
-        if head is not None and began >= self.head_at:
-            self.head, self.head_at = head, began
+        self._note_head(head_in(calls, answers), began)
         return answers
 
     async def _post(
@@ -177,6 +180,13 @@ class Endpoint:
             ERRORS.labels(self.chain_id, self.meter, ErrorKind.CHAIN_ID).inc()
             self.last_error = f"it is of chain {actual}"
 
+    def _note_head(self, hint: HeadHint, asked_at: float) -> None:
+        """Keep the newest block it has, by the answers to the newest request that told."""
+        if hint.exact is not None and asked_at >= self.head_at:
+            self.head, self.head_at = hint.exact, asked_at
+        if hint.at_least is not None and asked_at >= self.head_at:
+            self.head = max(hint.at_least, self.head or 0)
+
     def _fares_well(self) -> None:
         self.circuit.succeeded()
         self.last_error = None
@@ -193,7 +203,7 @@ class Endpoint:
             self.checked = False
 
     def _took(self, seconds: float, operation: Operation) -> None:
-        LATENCY.labels(self.chain_id, self.meter, operation.name.lower()).observe(seconds)
+        self._latencies[operation].observe(seconds)
         before = seconds if self.latency_seconds is None else self.latency_seconds
         self.latency_seconds = before + _NEWEST_SHARE * (seconds - before)
 

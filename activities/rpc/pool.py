@@ -17,7 +17,7 @@ from aiohttp import ClientSession
 
 from activities.rpc.calls import RpcCall
 from activities.rpc.endpoint import TRANSPORT_ERRORS, Endpoint, failure_of, new_session
-from activities.rpc.lag import head_in, reference_head
+from activities.rpc.lag import HeadHint, head_in, reference_head
 from activities.rpc.meters import watch
 from activities.rpc.status import EndpointStatus
 from activities.rpc.trouble import trouble_in
@@ -92,7 +92,7 @@ class EndpointPool:
         if search.doubted is None:
             raise self._nobody(search.failures)
         endpoint, answers = search.doubted
-        self._believe(endpoint, head_in(calls, answers))
+        self._believe(endpoint, head_in(calls, answers).exact)
         return answers
 
     async def read_everywhere(self, calls: list[RpcCall]) -> list[list[Any]]:
@@ -133,15 +133,15 @@ class EndpointPool:
         except TRANSPORT_ERRORS as error:
             search.failures[endpoint.label] = failure_of(error)
             return None
-        head = head_in(calls, answers)
-        went_back = _is_before(head, told_before)
-        if self._has_others and went_back and endpoint is not self._preferred:
+        hint = head_in(calls, answers) if self._has_others else HeadHint()
+        went_back = _is_before(hint.exact, told_before)
+        if went_back and endpoint is not self._preferred:
             search.behind.append(endpoint)
             return None
         if self._has_others and (went_back or trouble_in(answers)):
             search.doubted = search.doubted or (endpoint, answers)
             return None
-        self._use(endpoint, head)
+        self._use(endpoint, hint.at_least)
         return answers
 
     async def _wait_for_one_of(self, search: _Search, calls: list[RpcCall]) -> list[Any] | None:
@@ -160,6 +160,8 @@ class EndpointPool:
 
     def _in_order(self) -> list[Endpoint]:
         """The good ones, the best first, then the rest: the last one alive is never given up."""
+        if not self._has_others:
+            return self.readers
         ordered = sorted(self.readers, key=self._rank)
         good = [endpoint for endpoint in ordered if self._is_good(endpoint)]
         return good + [endpoint for endpoint in ordered if endpoint not in good]
@@ -170,8 +172,8 @@ class EndpointPool:
         fast = float("inf") if latency is None else latency
         return -endpoint.weight, endpoint is not self._preferred, fast, endpoint.number
 
-    def _use(self, endpoint: Endpoint, head: int | None) -> None:
-        """Stay with this one from now on."""
+    def _use(self, endpoint: Endpoint, reached: int | None) -> None:
+        """Stay with this one from now on; it has told of this block."""
         if endpoint is not self._preferred:
             _log.info(
                 "reading elsewhere",
@@ -180,8 +182,8 @@ class EndpointPool:
                 now=endpoint.label,
             )
         self._preferred, self._was_right = endpoint, True
-        if head is not None:
-            self._told = head if self._told is None else max(self._told, head)
+        if reached is not None:
+            self._told = reached if self._told is None else max(self._told, reached)
 
     def _believe(self, endpoint: Endpoint, head: int | None) -> None:
         """Take for true that the chain is no longer than this endpoint says."""

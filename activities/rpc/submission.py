@@ -139,8 +139,8 @@ _WORDS: Final[tuple[tuple[SendResult, tuple[str, ...]], ...]] = (
         SendResult.POOL_FULL,
         (
             "pool is full",
-            "limit exceeded",
-            "limit reached",
+            "account limit exceeded",
+            "in-flight transaction limit",
             "spammer",
             "nonce too high",
             "noncegap",
@@ -152,8 +152,7 @@ _WORDS: Final[tuple[tuple[SendResult, tuple[str, ...]], ...]] = (
         ),
     ),
 )
-"""Parts of messages in lower case. The first that is found decides, so what is said of the bytes
-("gas limit reached") stands before what is said of the pool ("limit reached")."""
+"""Parts of messages in lower case; the first that is found decides."""
 
 _UNSOUND: Final = frozenset({SendResult.UNDERPRICED, SendResult.REJECTED})
 """What cannot be right beside a success. A node that lags may well see too low a balance, and one

@@ -184,6 +184,21 @@ class TestLag:
         assert await rpc.batch([call]) == ["0x7"]
         assert second.count(call.method) == 0
 
+    async def test_a_receipt_of_an_old_block_is_no_head_that_goes_back(
+        self, stack: AsyncExitStack, node: Node
+    ) -> None:
+        first, second, _ = fronts = await three(stack, node)
+        mined = node.send("usdt", "issue", 1)
+        node.mine(3)
+        rpc = over(stack, fronts)
+        await head_of(rpc)
+        receipt = await rpc.call("eth_getTransactionReceipt", mined)
+        assert int(receipt["blockNumber"], 16) == node.head() - 3
+        assert second.requests == []
+        second.lies["eth_blockNumber"] = lagging(1)
+        first.down = True
+        assert await head_of(rpc) == node.head()
+
     async def test_a_reorganisation_is_believed_when_nobody_denies_it(
         self, stack: AsyncExitStack, node: Node
     ) -> None:
@@ -302,6 +317,28 @@ class TestFailures:
         await rpc.call(ANY)
         assert len(broken.requests) == before + 4
         assert of(rpc, 1).circuit == "closed"
+
+    async def test_one_that_was_gone_is_found_again_without_a_read_being_risked(
+        self, stack: AsyncExitStack, node: Node, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(circuits, "_PAUSE_SECONDS", 0.3)
+        gone, other, _ = await three(stack, node)
+        weights = [
+            EndpointProfile(url=SecretStr(front.url), weight=weight)
+            for front, weight in ((gone, 2), (other, 1))
+        ]
+        rpc = over(stack, [gone, other], endpoints=weights)
+        await rpc.call(ANY)
+        gone.down = True
+        for _ in range(5):
+            await rpc.call(ANY)
+        assert of(rpc, 1).circuit == "open"
+        reads = len(gone.requests)
+        gone.down = False
+        await until(lambda: of(rpc, 1).healthy)
+        assert len(gone.requests) == reads
+        await rpc.call(ANY)
+        assert len(gone.requests) == reads + 1
 
     async def test_the_last_live_endpoint_is_never_given_up(
         self, stack: AsyncExitStack, node: Node

@@ -31,6 +31,7 @@ WORDS = {
         "account limit exceeded": FULL,
         "future transaction tries to replace pending": FULL,
         "address already reserved": FULL,
+        "in-flight transaction limit reached for delegated accounts": FULL,
         "nonce too high": FULL,
         "invalid sender": BAD,
         "invalid chain id for signer: have 1 want 138": BAD,
@@ -162,6 +163,7 @@ def test_a_clients_words_are_understood(client: str, message: str, expected: Sen
         "the method eth_sendRawTransaction is not supported",
         "Transaction pool not enabled.",
         "daily request count exceeded, request rate limited",
+        "daily request limit reached",
         "header not found",
     ],
 )

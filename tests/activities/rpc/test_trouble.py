@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from activities.rpc import circuit
 from activities.rpc.calls import MalformedAnswer, RpcCall, RpcError
 from activities.rpc.circuit import Circuit
-from activities.rpc.lag import head_in, reference_head
+from activities.rpc.lag import HeadHint, head_in, reference_head
 from activities.rpc.trouble import (
     ErrorKind,
     NodeTrouble,
@@ -131,33 +131,38 @@ def test_an_open_circuit_closes_when_it_was_used_all_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    ("call", "answer", "head"),
+    ("call", "answer", "exact", "at_least"),
     [
-        (RpcCall("eth_blockNumber"), "0x10", 16),
-        (RpcCall("eth_blockNumber"), "what", None),
-        (RpcCall("eth_blockNumber"), RpcError(-32000, "no"), None),
-        (RpcCall("eth_getBlockByNumber", ("latest", False)), {"number": "0x10"}, 16),
-        (RpcCall("eth_getBlockByNumber", ("finalized", False)), {"number": "0x10"}, None),
-        (RpcCall("eth_getBlockByNumber", ("latest", False)), None, None),
-        (RpcCall("eth_getTransactionReceipt", ("0x",)), {"blockNumber": "0x10"}, 16),
-        (RpcCall("eth_getTransactionReceipt", ("0x",)), None, None),
-        (RpcCall("eth_getTransactionReceipt", ("0x",)), {}, None),
+        (RpcCall("eth_blockNumber"), "0x10", 16, 16),
+        (RpcCall("eth_blockNumber"), "what", None, None),
+        (RpcCall("eth_blockNumber"), RpcError(-32000, "no"), None, None),
+        (RpcCall("eth_getBlockByNumber", ("latest", False)), {"number": "0x10"}, 16, 16),
+        (RpcCall("eth_getBlockByNumber", ("finalized", False)), {"number": "0x10"}, None, None),
+        (RpcCall("eth_getBlockByNumber", ("latest", False)), None, None, None),
+        (RpcCall("eth_getTransactionReceipt", ("0x",)), {"blockNumber": "0x10"}, None, 16),
+        (RpcCall("eth_getTransactionReceipt", ("0x",)), None, None, None),
+        (RpcCall("eth_getTransactionReceipt", ("0x",)), {}, None, None),
         (
             RpcCall("eth_feeHistory", ("0x2", "latest", [])),
             {"oldestBlock": "0xf", "baseFeePerGas": ["0x1"] * 3},
+            None,
             16,
         ),
-        (RpcCall("eth_call", ({}, "latest")), "0x10", None),
+        (RpcCall("eth_call", ({}, "latest")), "0x10", None, None),
     ],
 )
-def test_answers_tell_of_the_head_in_passing(call: RpcCall, answer: Any, head: int | None) -> None:
-    assert head_in([call], [answer]) == head
+def test_answers_tell_of_the_head_in_passing(
+    call: RpcCall, answer: Any, exact: int | None, at_least: int | None
+) -> None:
+    assert head_in([call], [answer]) == HeadHint(exact, at_least)
 
 
 def test_of_several_the_newest_counts() -> None:
-    calls = [RpcCall("eth_blockNumber"), RpcCall("eth_call"), RpcCall("eth_blockNumber")]
-    assert head_in(calls, ["0x1", "0xff", "0x2"]) == 2
-    assert head_in([], []) is None
+    receipt = RpcCall("eth_getTransactionReceipt")
+    calls = [RpcCall("eth_blockNumber"), RpcCall("eth_call"), RpcCall("eth_blockNumber"), receipt]
+    assert head_in(calls, ["0x1", "0xff", "0x2", {"blockNumber": "0x1"}]) == HeadHint(2, 2)
+    assert head_in(calls, ["0x1", "0xff", "0x2", {"blockNumber": "0x3"}]) == HeadHint(2, 3)
+    assert head_in([], []) == HeadHint()
 
 
 @given(st.lists(st.integers(min_value=0, max_value=10**9)), st.integers(1, 100))
@@ -165,9 +170,7 @@ def test_the_others_are_measured_by_one_of_the_two_highest_heads(
     heads: list[int], tolerance: int
 ) -> None:
     found = reference_head(heads, tolerance)
-    assert found == (None if not heads else found)
-    if heads:
-        assert found in sorted(heads)[-2:]
+    assert found in sorted(heads)[-2:] if heads else found is None
 
 
 @pytest.mark.parametrize(
