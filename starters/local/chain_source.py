@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from starters.local.errors import LocalStackError
@@ -31,6 +32,21 @@ def prepared(chain_id: int) -> ChainState:
             why=str(error),
             action="Put that right and try again.",
         ) from error
+
+
+def addresses(chain_id: int) -> dict[str, str]:
+    """Return the addresses of a prepared chain's contracts, from the committed manifest.
+
+    Raises:
+        LocalStackError: this is no checkout.
+
+    """
+    try:
+        from deploy.chain.manifest import manifest_file  # noqa: PLC0415 - see above
+    except ImportError as error:
+        raise _no_checkout(error) from error
+    contracts: dict[str, str] = json.loads(manifest_file(chain_id).read_text())["contracts"]
+    return contracts
 
 
 def anvil() -> Path:

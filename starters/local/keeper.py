@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
+from eth_abi.exceptions import DecodingError
+
 from starters.local.probes import RpcError, rpc
 from starters.local.reporter import repeat_old_answers
 
@@ -41,7 +43,7 @@ class Watch:
             return
         try:
             repeat_old_answers(self.port)
-        except (OSError, RpcError, HTTPException, ValueError) as error:
+        except (OSError, RpcError, HTTPException, ValueError, DecodingError) as error:
             sys.stderr.write(f"port {self.port}: feeds not looked at: {error!r}\n")
         self.report_due = time.monotonic() + _REPORT_PAUSE
 

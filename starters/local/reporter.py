@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from activities.protocols.abi import Function
 from activities.protocols.chainlink import LATEST_ROUND_DATA
-from starters.local import anvil
+from starters.local.chain_source import addresses
 from starters.local.probes import rpc
 
 _HEARTBEAT: Final = 12 * 3_600
@@ -27,7 +27,7 @@ def repeat_old_answers(port: int) -> list[str]:
         OSError: no node answered.
 
     """
-    contracts = anvil.manifest(int(rpc(port, "eth_chainId"), 16))["contracts"]
+    contracts = addresses(int(rpc(port, "eth_chainId"), 16))
     # The newest block may be of long ago: what counts is the time that the next one would have.
     now = int(rpc(port, "eth_getBlockByNumber", "pending", False)["timestamp"], 16)  # noqa: FBT003
     repeated = []
