@@ -64,6 +64,10 @@ class Finality(_Profile):
 
     kind: Literal["depth", "tag"]
     depth: Annotated[int, Field(ge=0)] = 0
+    on_violation: Literal["halt", "resend"] = "halt"
+    """What to do when such a block is undone all the same: sign nothing on the chain until a person
+    has looked, or, for a development node that forgets its last seconds when it is killed, send
+    the same transactions again."""
 
 
 class FeePolicy(_Profile):
@@ -84,6 +88,9 @@ class SubmissionLimits(_Profile):
     """Time limits of sending and waiting, in seconds."""
 
     submission_timeout_seconds: Annotated[int, Field(ge=1)] = 120
+    unknown_deadline_seconds: Annotated[int, Field(ge=1)] = 600
+    """After that, what is still not mined although it bids enough becomes a no-op at its nonce, and
+    a nonce that was used without a receipt of ours is taken to be somebody else's."""
     poll_interval_seconds: Annotated[Decimal, Field(gt=0, le=60)] = Decimal("0.05")
     shelf_life_seconds: Annotated[int, Field(ge=1)] | None = None
     """For how long a simulation stands until it is signed; by default a few blocks."""

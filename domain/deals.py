@@ -48,6 +48,10 @@ class Step(StrEnum):
     SWEEP = "sweep"
 
 
+TREASURY_STEPS: Final = frozenset({Step.FUND, Step.TOP_UP})
+"""Sent by the treasury; every other step by the deal's own account."""
+
+
 class DealStatus(StrEnum):
     """Where a deal stands; `ALLOWED_TRANSITIONS` says how it may move on."""
 

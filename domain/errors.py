@@ -141,6 +141,12 @@ class TransactionReverted(DealError):
     code = "transaction_reverted"
 
 
+class TransactionReplaced(DealError):
+    """A transaction's nonce was used by a no-op, or by somebody else: it never has an effect."""
+
+    code = "transaction_replaced"
+
+
 class PostConditionFailed(DealError):
     """What the receipts show is not what the step promised; the next step must not start."""
 

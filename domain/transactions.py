@@ -18,6 +18,9 @@ from domain.errors import LimitExceeded, PostConditionFailed, Problem
 from domain.identifiers import Address, ChainId, DealId
 from domain.positions import Position
 
+TRANSFER_GAS: Final = 21_000
+"""What a plain transfer costs, exactly. Source: the Yellow Paper, G_transaction."""
+
 _Each = TypeVar("_Each")
 
 
@@ -217,6 +220,43 @@ class PreparedBatch(_Model):
         )
         return self.model_copy(update={"intents": intents, "bounds": bounds})
 
+    def no_ops(self, fees: Mapping[str, Fees] | None = None) -> "PreparedBatch":
+        """No-ops for the nonces of the intents named, at these fees: nothing is sent to oneself.
+
+        Without `fees`, for every intent, at its own.
+        """
+        fees = {i.intent_id: i.fees for i in self.intents} if fees is None else fees
+        key = self.key.model_copy(update={"fills_gap": True})
+        intents = tuple(
+            intent.model_copy(
+                update={
+                    "intent_id": f"{key}/{index}",
+                    "to": intent.sender,
+                    "value": 0,
+                    "data": "0x",
+                    "gas_limit": TRANSFER_GAS,
+                    "fees": fees[intent.intent_id],
+                    "purpose": f"No-op in place of: {intent.purpose}",
+                    "spends_rest": False,
+                }
+            )
+            for index, intent in enumerate(self.intents)
+            if intent.intent_id in fees
+        )
+        return self.model_copy(
+            update={"key": key, "intents": intents, "bounds": (), "simulated_changes": {}}
+        )
+
+    def at_nonces_of(
+        self, no_ops: "PreparedBatch", signed: Sequence["SignedTransaction"]
+    ) -> tuple["SignedTransaction", ...]:
+        """Signed no-ops as attempts of this batch's own intents, by their nonces."""
+        ours = {intent.nonce: intent.intent_id for intent in self.intents}
+        return tuple(
+            each.model_copy(update={"intent_id": ours[intent.nonce], "no_op": True})
+            for intent, each in zip(no_ops.intents, signed, strict=True)
+        )
+
 
 class SignedTransaction(_Model):
     """The bytes of one attempt, hexadecimal with 0x, and their transaction hash."""
@@ -225,6 +265,8 @@ class SignedTransaction(_Model):
     transaction_hash: str
     raw: str
     fees: Fees
+    no_op: bool = False
+    """It only uses up the intent's nonce, in its place."""
 
 
 class Inclusion(_Model):
@@ -236,6 +278,8 @@ class Inclusion(_Model):
     block_number: int
     block_hash: str
     succeeded: bool
+    no_op: bool = False
+    """A no-op was mined at its nonce in its place."""
     gas_used: int
     effective_gas_price: Units
     value: Units

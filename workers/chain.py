@@ -1,24 +1,35 @@
 """The chain worker: reads and transactions of one or more chains (``chain-<id>`` queues)."""
 
 import argparse
-from contextlib import AsyncExitStack
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
+import structlog
 from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
 from activities.protocols.activities import ProtocolReads
 from activities.protocols.reader import ChainReader
 from activities.rpc.client import Rpc
 from activities.transactions.engine import TransactionEngine
+from activities.transactions.monitor import ChainMonitor, Tell
 from domain.chains import find_chain
+from domain.errors import Unavailable
+from domain.tracking import Notice
 from workers.runtime.failures import FailureInterceptor
 from workers.runtime.heartbeats import HEARTBEAT_THROTTLE, HeartbeatInterceptor
 from workers.runtime.process import database_pool, run_process
 from workers.runtime.profiles import load_profiles
 from workers.runtime.settings import ChainWorkerSettings
 from workflows.deal.transaction import chain_queue
+from workflows.deal.workflow import DealWorkflow, workflow_id
 
+_log = structlog.get_logger(__name__)
 _DATABASE_CONNECTIONS = 10
 _CONCURRENT_ACTIVITIES = 200
 
@@ -39,6 +50,7 @@ async def build(
         reader = ChainReader(profile, rpc)
         engine = TransactionEngine(profile, rpc, reader, pool, settings.treasury_address)
         reads = ProtocolReads(reader)
+        await stack.enter_async_context(_watching(engine.monitor(_teller(client))))
         workers.append(
             Worker(
                 client,
@@ -48,6 +60,9 @@ async def build(
                     engine.deliver_batch,
                     engine.abandon_batch,
                     engine.finalize_deal,
+                    engine.replace_transaction,
+                    engine.send_attempts,
+                    engine.release_chain,
                     reads.read_market,
                     reads.read_position,
                 ],
@@ -58,6 +73,47 @@ async def build(
             )
         )
     return workers
+
+
+@asynccontextmanager
+async def _watching(monitor: ChainMonitor) -> AsyncIterator[None]:
+    """Watch the chain beside the activities; a defect in watching ends the process."""
+    watching = asyncio.create_task(monitor.run())
+    watching.add_done_callback(_stop_on_failure)
+    try:
+        yield
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+
+def _stop_on_failure(watching: asyncio.Task[None]) -> None:
+    if not watching.cancelled() and watching.exception() is not None:
+        _log.error("watching failed", exc_info=watching.exception())
+        os.kill(os.getpid(), signal.SIGTERM)  # drain, and let whoever runs this start it again
+
+
+def _teller(client: Client) -> Tell:
+    """Tells deals what has become of their transactions."""
+
+    async def tell(notice: Notice) -> None:
+        handle = client.get_workflow_handle(workflow_id(notice.deal_id))
+        try:
+            await handle.signal(DealWorkflow.chain_notice, notice)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:  # a deal that is closed need not know
+                raise _untold(error) from error
+
+    return tell
+
+
+def _untold(error: RPCError) -> Unavailable:
+    return Unavailable(
+        "Temporal does not take a message for a deal",
+        field="TEMPORAL_ADDRESS",
+        actual=error.message,
+        next_action="check that Temporal runs; the deal is told when it does",
+    )
 
 
 def main() -> None:

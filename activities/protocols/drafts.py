@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from activities.protocols import erc20
 from activities.protocols.multicall import Read
@@ -11,8 +10,6 @@ from activities.rpc.fees import FeeLevel
 from domain.errors import NotAllowed
 from domain.identifiers import Address
 from domain.transactions import Asset, Bound, Fees
-
-TRANSFER_GAS: Final = 21_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,10 @@ class FeeLevel:
             fees.max_priority_fee_per_gas >= self.priority_fee
         ):
             return Replacement(ReplacementReason.COMPETITIVE)
+        return self.outbidding(fees)
+
+    def outbidding(self, fees: Fees) -> Replacement:
+        """Higher fees than these whether or not they would do, for what must take their place."""
         if _least(fees.max_fee_per_gas) > self.cap:
             return Replacement(ReplacementReason.CAPPED)
         # Fees that are spent to the last wei stay so, or something would be left over.

@@ -274,9 +274,6 @@ SEQUENCES: Final[Mapping[Step, tuple[tuple[Call, ...], ...]]] = {
 WHOLE_STEPS: Final = frozenset({Step.RUN})
 """What a run borrows it has to repay in the same batch, so nothing of it may be missing."""
 
-TREASURY_STEPS: Final = frozenset({Step.FUND, Step.TOP_UP})
-"""Sent by the treasury; every other step by the deal's own account."""
-
 
 def most_intents(step: Step) -> int:
     """How many transactions a batch of the step has at the most."""

@@ -19,7 +19,6 @@ from activities.protocols.weth import WITHDRAW as UNWRAP
 from activities.signing.calls import (
     PLAIN_TRANSFER_GAS,
     SEQUENCES,
-    TREASURY_STEPS,
     WHOLE_STEPS,
     Call,
     Party,
@@ -30,7 +29,7 @@ from activities.signing.findings import Finding
 from activities.signing.interface import DealAccounts, SignBatch
 from activities.signing.promises import promise_findings
 from domain.chains import ChainProfile
-from domain.deals import Step
+from domain.deals import TREASURY_STEPS, Step
 from domain.errors import NotFound
 from domain.exits import debt_bound
 from domain.identifiers import Address, ChainId

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from temporalio import activity
 
 from activities.signing.accounts import Accounts, DealKey
-from activities.signing.calls import TREASURY_STEPS
 from activities.signing.database import Pool
 from activities.signing.findings import Finding
 from activities.signing.interface import (
@@ -21,6 +20,7 @@ from activities.signing.journal import CHAIN_LATCHED, Journal
 from activities.signing.policy import is_no_op, no_account, review, review_age, review_withholding
 from activities.signing.providers.provider import TREASURY, KeyProvider
 from domain.chains import ChainProfile
+from domain.deals import TREASURY_STEPS
 from domain.errors import SigningRefused, Unavailable
 from domain.identifiers import ChainId
 from domain.transactions import PreparedBatch, SignedTransaction

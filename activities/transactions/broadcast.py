@@ -5,42 +5,53 @@ lacks transactions whose effects later steps build upon, and whose nonces later 
 bytes are kept, and the same bytes can never have an effect twice.
 """
 
-from typing import Final
+from collections.abc import Sequence
 
 import structlog
 
-from activities.rpc.client import Rpc, RpcCall, RpcError
+from activities.rpc.client import Rpc, RpcCall
+from activities.rpc.submission import Submission
+from activities.transactions.alerts import AlertKind, Alerts
 from activities.transactions.store import Attempt, TransactionStore
-from domain.errors import Unavailable
-from domain.identifiers import Address, ChainId, DealId
+from domain.chains import ChainProfile
+from domain.errors import OutcomeUnknown, Unavailable
+from domain.identifiers import Address, DealId
 
 _log = structlog.get_logger(__name__)
-_ALREADY_THERE: Final = ("already known", "already imported", "alreadyknown", "known transaction")
 
 
 class Broadcaster:
     """Sends what was saved on one chain, to all its endpoints."""
 
-    def __init__(self, chain_id: ChainId, rpc: Rpc, store: TransactionStore) -> None:
-        """Take the chain's connections, and the attempts."""
-        self._chain_id = chain_id
+    def __init__(
+        self, profile: ChainProfile, rpc: Rpc, store: TransactionStore, alerts: Alerts
+    ) -> None:
+        """Take the chain's connections, the attempts, and whom to tell of contradictions."""
+        self._profile = profile
         self._rpc = rpc
         self._store = store
+        self._alerts = alerts
 
-    async def send(self, attempts: list[Attempt]) -> None:
-        """Send to every endpoint. Answers are noted; the receipts decide."""
+    async def send(self, attempts: Sequence[Attempt], *, public: bool = False) -> None:
+        """Send to every endpoint. Answers are noted; the receipts decide.
+
+        `public`: where the chain has private endpoints, to the others as well.
+        """
         if not attempts:
             return
-        calls = [RpcCall("eth_sendRawTransaction", (attempt.raw,)) for attempt in attempts]
-        for answers in await self._rpc.everywhere(calls):
-            for attempt, answer in zip(attempts, answers, strict=True):
-                if isinstance(answer, RpcError) and not _is_already_there(answer):
-                    _log.warning(
-                        "not accepted",
-                        intent=attempt.intent_id,
-                        transaction=attempt.transaction_hash,
-                        reason=answer.message,
-                    )
+        submissions = await self._rpc.submit([attempt.raw for attempt in attempts], public=public)
+        for attempt, submission in zip(attempts, submissions, strict=True):
+            if not submission.result.succeeded:
+                _log.warning(
+                    "not accepted",
+                    intent=attempt.intent_id,
+                    transaction=attempt.transaction_hash,
+                    result=submission.result,
+                    answers=[f"{each.label}: {each.message}" for each in submission.answers],
+                )
+            if submission.contradiction is not None:
+                error = _contradicted(attempt, submission)
+                await self._alerts.notice(AlertKind.CONTRADICTION, attempt.intent_id, error)
 
     async def ensure_nothing_undone(self, deal_id: DealId) -> None:
         """Raise `Unavailable`, having sent it again, if something mined for the deal is missing."""
@@ -70,7 +81,7 @@ class Broadcaster:
 
     async def resend(self, sender: Address, first_nonce: int, end_nonce: int) -> list[Attempt]:
         """Send again what was signed for these nonces of an account, and return it."""
-        attempts = await self._store.sent(self._chain_id, sender, first_nonce, end_nonce)
+        attempts = await self._store.sent(self._profile.chain_id, sender, first_nonce, end_nonce)
         if attempts:
             _log.warning(
                 "sending again what the chain does not have",
@@ -81,7 +92,11 @@ class Broadcaster:
         return attempts
 
 
-def _is_already_there(error: RpcError) -> bool:
-    """Whether the node says that it has the transaction already, which is success."""
-    message = error.message.lower()
-    return any(known in message for known in _ALREADY_THERE)
+def _contradicted(attempt: Attempt, submission: Submission) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        "endpoints contradict each other about a transaction",
+        field="endpoints",
+        value=attempt.transaction_hash,
+        actual=submission.contradiction,
+        next_action="find out which endpoint is wrong, and take it out of the profile",
+    )

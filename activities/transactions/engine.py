@@ -5,17 +5,32 @@ from temporalio import activity
 from activities.protocols.reader import ChainReader
 from activities.protocols.steps import StepBuilder
 from activities.rpc.client import Rpc
+from activities.transactions.alerts import Alerts
 from activities.transactions.broadcast import Broadcaster
 from activities.transactions.deliver import Deliverer
+from activities.transactions.finalize import Finalizer
 from activities.transactions.interface import (
+    ChainReleased,
     DeliverBatch,
     Delivery,
     FinalizeDeal,
+    FinalTransactions,
     PrepareBatch,
+    ReleaseChain,
+    Replacement,
+    ReplaceTransaction,
+    SendAttempts,
     TransactionActivities,
+    TransactionView,
 )
-from activities.transactions.prepare import DraftBuilder, Preparer, gap_filler
+from activities.transactions.monitor import ChainMonitor, Surroundings, Tell
+from activities.transactions.outbidding import Outbidder
+from activities.transactions.outcomes import OutcomeReader
+from activities.transactions.prepare import DraftBuilder, Preparer
+from activities.transactions.promises import Promises
+from activities.transactions.replacing import Replacer
 from activities.transactions.store import Pool, TransactionStore
+from activities.transactions.unknowns import Unknowns
 from domain.chains import ChainProfile
 from domain.errors import DealError, OutcomeUnknown
 from domain.identifiers import Address
@@ -23,7 +38,7 @@ from domain.transactions import PreparedBatch
 
 
 class TransactionEngine(TransactionActivities):
-    """Prepares, delivers, abandons and finalises batches on one chain."""
+    """Prepares, delivers, replaces, abandons and finalises transactions on one chain."""
 
     def __init__(  # noqa: PLR0913 - what one chain's engine consists of
         self,
@@ -39,12 +54,38 @@ class TransactionEngine(TransactionActivities):
 
         `builder` makes the drafts, by default those of a deal's steps.
         """
+        self._profile, self._rpc, self._pool, self._treasury = profile, rpc, pool, treasury
         self._reader = reader
-        self._store = TransactionStore(pool)
-        broadcaster = Broadcaster(profile.chain_id, rpc, self._store)
-        builder = builder or StepBuilder(reader, treasury)
-        self._preparer = Preparer(profile, rpc, builder, self._store, broadcaster)
-        self._deliverer = Deliverer(reader, self._store, broadcaster, treasury)
+        self._store = store = TransactionStore(pool)
+        alerts = Alerts(profile.chain_id, pool)
+        self._broadcaster = broadcaster = Broadcaster(profile, rpc, store, alerts)
+        outbidder = Outbidder(profile, rpc, alerts)
+        self._preparer = Preparer(
+            profile, rpc, builder or StepBuilder(reader, treasury), store, broadcaster
+        )
+        self._deliverer = Deliverer(
+            reader,
+            store,
+            broadcaster,
+            outcomes=OutcomeReader(reader, treasury),
+            outbidder=outbidder,
+            unknowns=Unknowns(profile, rpc, store, alerts),
+        )
+        self._finalizer = Finalizer(profile, rpc, pool, broadcaster)
+        self._replacer = Replacer(store, broadcaster, outbidder)
+        self._promises = Promises(profile, rpc, pool)
+
+    def monitor(self, tell: Tell) -> ChainMonitor:
+        """What watches over this chain; `tell` tells a deal what has become of its transactions."""
+        around = Surroundings(tell=tell, under_way=lambda: self._deliverer.under_way)
+        return ChainMonitor(
+            self._profile,
+            self._rpc,
+            self._pool,
+            self._treasury,
+            broadcaster=self._broadcaster,
+            around=around,
+        )
 
     @activity.defn
     async def prepare_batch(self, order: PrepareBatch) -> PreparedBatch:
@@ -66,15 +107,25 @@ class TransactionEngine(TransactionActivities):
     @activity.defn
     async def abandon_batch(self, batch: PreparedBatch) -> PreparedBatch | None:
         """See `TransactionActivities.abandon_batch`."""
-        return await self._store.abandon(batch, gap_filler(batch))
+        return await self._store.abandon(batch, batch.no_ops())
 
     @activity.defn
-    async def finalize_deal(self, order: FinalizeDeal) -> int:
+    async def finalize_deal(self, order: FinalizeDeal) -> FinalTransactions:
         """See `TransactionActivities.finalize_deal`."""
-        mined = await self._store.not_final(order.deal_id)
-        if mined:
-            await self._deliverer.finalize(
-                {m.intent_id: (m.transaction_hash, m.block_number, m.block_hash) for m in mined}
-            )
-            await self._store.finalize([m.intent_id for m in mined])
-        return await self._store.count(order.deal_id)
+        return FinalTransactions(receipts=await self._finalizer.finalize(order.deal_id))
+
+    @activity.defn
+    async def replace_transaction(self, order: ReplaceTransaction) -> Replacement:
+        """See `TransactionActivities.replace_transaction`."""
+        return await self._replacer.replace(order)
+
+    @activity.defn
+    async def send_attempts(self, order: SendAttempts) -> TransactionView:
+        """See `TransactionActivities.send_attempts`."""
+        return await self._replacer.send(order)
+
+    @activity.defn
+    async def release_chain(self, order: ReleaseChain) -> ChainReleased:
+        """See `TransactionActivities.release_chain`."""
+        problem = await self._promises.release(order.who, order.why)
+        return ChainReleased(chain_id=order.chain_id, cleared=problem is not None, problem=problem)

@@ -15,14 +15,13 @@ from eth_abi.exceptions import DecodingError
 
 from activities.protocols.abi import Function
 from activities.protocols.balances import BalanceReader
-from activities.protocols.drafts import TRANSFER_GAS
 from activities.protocols.multicall import GET_ETH_BALANCE, Read
 from activities.rpc.client import Rpc, RpcCall, RpcError
 from activities.transactions.trials import NO_ETHER, Simulation, Trial, reverting, too_poor
 from domain.chains import ChainProfile
 from domain.errors import SimulationFailed, Unavailable
 from domain.identifiers import Address
-from domain.transactions import Asset
+from domain.transactions import TRANSFER_GAS, Asset
 
 EXECUTE: Final = Function(
     "execute((address,uint256,bytes)[],(address,bytes)[])",

@@ -2,14 +2,25 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
 from temporalio import activity
 
+from domain.amounts import Units
 from domain.deals import DealRequest
+from domain.errors import Problem
 from domain.identifiers import Address, ChainId, DealId
 from domain.sizing import Sizing
-from domain.transactions import BatchKey, Fees, PreparedBatch, SignedTransaction, StepOutcome
+from domain.tracking import Receipt
+from domain.transactions import (
+    BatchKey,
+    Fees,
+    IntentState,
+    PreparedBatch,
+    SignedTransaction,
+    StepOutcome,
+)
 
 
 class _Model(BaseModel):
@@ -36,10 +47,13 @@ class DeliverBatch(_Model):
 
 
 class Delivery(_Model):
-    """Either the confirmed outcome, or the fees that replacements need to be included."""
+    """Either the confirmed outcome, or what has to be signed before there can be one."""
 
     outcome: StepOutcome | None = None
     replacements: Mapping[str, Fees] = {}
+    """By intent: the fees with which the same would be included."""
+    no_ops: Mapping[str, Fees] = {}
+    """By intent: the fees of a no-op that takes its place, because it must not happen any more."""
     final: bool = False
     """The outcome's blocks cannot be undone any more."""
 
@@ -49,6 +63,75 @@ class FinalizeDeal(_Model):
 
     deal_id: DealId
     chain_id: ChainId
+
+
+class FinalTransactions(_Model):
+    """Every transaction of a deal as it is in the chain for ever."""
+
+    receipts: tuple[Receipt, ...]
+
+
+class Action(StrEnum):
+    """What a person may do to a transaction that is out."""
+
+    REBROADCAST = "rebroadcast"
+    BUMP = "bump"
+    CANCEL = "cancel"
+
+
+class ReplaceTransaction(_Model):
+    """Send an intent's newest attempt again, or say what another attempt would have to be."""
+
+    chain_id: ChainId
+    deal_id: DealId
+    intent_id: str
+    action: Action
+    max_fee_per_gas_wei: Units | None = None
+    """The deal's own fee cap, if it has one below the chain's."""
+
+
+class TransactionView(_Model):
+    """An intent as it stands; `transaction_hash` is its newest attempt's."""
+
+    intent_id: str
+    nonce: int
+    state: IntentState
+    transaction_hash: str | None = None
+    action: Action
+    note: str
+
+
+class Replacement(_Model):
+    """What was done, or what has to be signed: `to_sign`, for the nonces of `batch`."""
+
+    view: TransactionView
+    batch: PreparedBatch | None = None
+    to_sign: PreparedBatch | None = None
+
+
+class SendAttempts(_Model):
+    """Save new attempts of a batch's intents, then send them."""
+
+    chain_id: ChainId
+    batch: PreparedBatch
+    signed: tuple[SignedTransaction, ...]
+    view: TransactionView
+
+
+class ReleaseChain(_Model):
+    """Accept a chain as it is now, after it took back what it had called final."""
+
+    chain_id: ChainId
+    who: str
+    why: str
+
+
+class ChainReleased(_Model):
+    """Whether there was a latch to clear, and what it was for."""
+
+    chain_id: ChainId
+    cleared: bool
+    problem: Problem | None = None
 
 
 class TransactionActivities(ABC):
@@ -78,8 +161,24 @@ class TransactionActivities(ABC):
 
     @abstractmethod
     @activity.defn
-    async def finalize_deal(self, order: FinalizeDeal) -> int:
-        """Wait for finality of all the deal's transactions and return how many there are.
+    async def finalize_deal(self, order: FinalizeDeal) -> FinalTransactions:
+        """Wait until all the deal's transactions are final, and return them as they ended up."""
 
-        Raises `OutcomeUnknown` if one of them is no longer on the chain.
+    @abstractmethod
+    @activity.defn
+    async def replace_transaction(self, order: ReplaceTransaction) -> Replacement:
+        """Look at an intent that is out and say what another attempt needs.
+
+        Raises `NotFound`, `NotAllowed` if it is mined or was never signed, `LimitExceeded` if no
+        bid that nodes take instead fits under the cap.
         """
+
+    @abstractmethod
+    @activity.defn
+    async def send_attempts(self, order: SendAttempts) -> TransactionView:
+        """Save what was signed and send it; the delivery under way finds it by itself."""
+
+    @abstractmethod
+    @activity.defn
+    async def release_chain(self, order: ReleaseChain) -> ChainReleased:
+        """Clear the chain's latch; what was undone below finality goes out again."""

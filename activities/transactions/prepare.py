@@ -6,7 +6,7 @@ from dataclasses import replace
 from decimal import ROUND_CEILING
 from typing import Protocol
 
-from activities.protocols.drafts import TRANSFER_GAS, Call, Draft
+from activities.protocols.drafts import Call, Draft
 from activities.rpc.client import Rpc
 from activities.transactions.broadcast import Broadcaster
 from activities.transactions.interface import PrepareBatch
@@ -14,9 +14,10 @@ from activities.transactions.simulation import Simulator
 from activities.transactions.store import TransactionStore
 from activities.transactions.trials import Simulation, Trial
 from domain.chains import ChainProfile
-from domain.deals import Step
+from domain.deals import Step, digest_of
 from domain.errors import LimitExceeded, NotAllowed
 from domain.transactions import (
+    TRANSFER_GAS,
     Asset,
     BatchKey,
     Bound,
@@ -55,7 +56,8 @@ class Preparer:
 
     async def prepare(self, order: PrepareBatch) -> PreparedBatch:
         """The batch of the order's key, building, simulating and storing it the first time."""
-        stored = await self._store.batch(order.key)
+        ordered = digest_of(order)
+        stored = await self._store.batch(order.key, ordered=ordered)
         if stored is not None:
             return stored
         prepared_at = int(time.time())
@@ -86,7 +88,7 @@ class Preparer:
             simulated_changes=added_up(changes),
             prepared_at=prepared_at,
         )
-        return await self._store.add_batch(batch, mined_nonce=draft.mined_nonce)
+        return await self._store.add_batch(batch, mined_nonce=draft.mined_nonce, ordered=ordered)
 
     def _with_rest(
         self, order: PrepareBatch, draft: Draft, simulation: Simulation
@@ -163,26 +165,4 @@ def _trial(order: PrepareBatch, draft: Draft) -> Trial:
         module=order.request.module,
         block_number=draft.block_number,
         timestamp=draft.timestamp,
-    )
-
-
-def gap_filler(batch: PreparedBatch) -> PreparedBatch:
-    """No-ops at the nonces of a batch: nothing is sent to oneself."""
-    key = batch.key.model_copy(update={"fills_gap": True})
-    intents = tuple(
-        intent.model_copy(
-            update={
-                "intent_id": f"{key}/{index}",
-                "to": intent.sender,
-                "value": 0,
-                "data": "0x",
-                "gas_limit": TRANSFER_GAS,
-                "purpose": f"No-op in place of: {intent.purpose}",
-                "spends_rest": False,
-            }
-        )
-        for index, intent in enumerate(batch.intents)
-    )
-    return batch.model_copy(
-        update={"key": key, "intents": intents, "bounds": (), "simulated_changes": {}}
     )

@@ -8,6 +8,7 @@ from activities.protocols.effects import EffectReader, Movement
 from activities.rpc.client import Rpc, RpcCall
 from activities.transactions.store import Attempt
 from domain.identifiers import Address
+from domain.tracking import Receipt
 from domain.transactions import Asset, Inclusion, Intent, PreparedBatch
 
 
@@ -28,9 +29,21 @@ class Sighting:
         """The intents without a receipt."""
         return [i for i in batch.intents if i.intent_id not in self.receipts]
 
-    def confirmed(self, batch: PreparedBatch, confirmations: int) -> bool:
-        """Whether every intent is in a block with that many confirmations, its own included."""
-        return not self.missing(batch) and all(
+    def pending(self, batch: PreparedBatch) -> list[Intent]:
+        """The intents whose nonces are not used yet, by any transaction."""
+        return [i for i in self.missing(batch) if i.nonce >= self.mined_nonce]
+
+    def failed(self) -> list[str]:
+        """The intents that were mined without their effect: reverted, or a no-op in their place."""
+        return [
+            intent_id
+            for intent_id, receipt in self.receipts.items()
+            if int(receipt["status"], 16) != 1 or self.mined[intent_id].no_op
+        ]
+
+    def confirmed(self, confirmations: int) -> bool:
+        """Whether every receipt's block has that many confirmations, its own included."""
+        return all(
             self.head - int(receipt["blockNumber"], 16) + 1 >= confirmations
             for receipt in self.receipts.values()
         )
@@ -66,13 +79,11 @@ async def look_for(
 
 
 def inclusions_of(batch: PreparedBatch, sighting: Sighting) -> tuple[Inclusion, ...]:
-    """The receipts as inclusions, in the order of the batch."""
+    """The receipts as inclusions, in the order of the batch; intents without one are left out."""
     return tuple(
-        _inclusion(
-            intent.with_fees(sighting.mined[intent.intent_id].fees),
-            sighting.receipts[intent.intent_id],
-        )
+        _inclusion(intent, sighting.mined[intent.intent_id], sighting.receipts[intent.intent_id])
         for intent in batch.intents
+        if intent.intent_id in sighting.receipts
     )
 
 
@@ -83,16 +94,17 @@ def changes_of(
     inclusions: tuple[Inclusion, ...],
     sighting: Sighting,
 ) -> list[dict[Asset, int]]:
-    """What each mined transaction changed for an account, gas not counted."""
+    """What each intent changed for an account, gas not counted: nothing if it had no effect."""
+    mined = {i.intent_id: i for i in inclusions if i.succeeded and not i.no_op}
     return [
         effects.changes(
             account,
-            [Movement(intent.sender, intent.to, mined.value)],
+            [Movement(intent.sender, intent.to, mined[intent.intent_id].value)],
             sighting.receipts[intent.intent_id]["logs"],
         )
-        if mined.succeeded
+        if intent.intent_id in mined
         else {}
-        for intent, mined in zip(batch.intents, inclusions, strict=True)
+        for intent in batch.intents
     ]
 
 
@@ -103,15 +115,21 @@ def gas_paid_by(account: Address, batch: PreparedBatch, inclusions: tuple[Inclus
     return sum(inclusion.gas_cost_wei for inclusion in inclusions)
 
 
-def _inclusion(intent: Intent, receipt: dict[str, Any]) -> Inclusion:
-    return Inclusion(
-        intent_id=intent.intent_id,
-        purpose=intent.purpose,
-        transaction_hash=receipt["transactionHash"],
-        block_number=int(receipt["blockNumber"], 16),
-        block_hash=receipt["blockHash"],
-        succeeded=int(receipt["status"], 16) == 1,
-        gas_used=int(receipt["gasUsed"], 16),
-        effective_gas_price=int(receipt["effectiveGasPrice"], 16),
-        value=intent.value,
+def receipt_of(intent_id: str, attempt: Attempt, raw: Mapping[str, Any]) -> Receipt:
+    """A node's receipt for an attempt of an intent, typed."""
+    return Receipt(
+        intent_id=intent_id,
+        transaction_hash=raw["transactionHash"],
+        block_number=int(raw["blockNumber"], 16),
+        block_hash=raw["blockHash"],
+        succeeded=int(raw["status"], 16) == 1,
+        no_op=attempt.no_op,
+        gas_used=int(raw["gasUsed"], 16),
+        effective_gas_price=int(raw["effectiveGasPrice"], 16),
     )
+
+
+def _inclusion(intent: Intent, attempt: Attempt, raw: Mapping[str, Any]) -> Inclusion:
+    receipt = receipt_of(intent.intent_id, attempt, raw)
+    value = 0 if attempt.no_op else intent.with_fees(attempt.fees).value
+    return Inclusion(purpose=intent.purpose, value=value, **receipt.model_dump())

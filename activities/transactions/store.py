@@ -2,15 +2,16 @@
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import psycopg
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
-from domain.errors import NotAllowed
+from domain.errors import Conflict, NotAllowed
 from domain.identifiers import Address, ChainId, DealId
+from domain.tracking import Receipt
 from domain.transactions import (
     BatchKey,
     Fees,
@@ -31,9 +32,15 @@ ON CONFLICT (chain_id, address) DO UPDATE
     SET next_nonce = greatest(a.next_nonce, %(mined)s) + %(count)s, updated_at = now()
 RETURNING next_nonce - %(count)s
 """
+_BATCH: Final = "SELECT prepared, order_digest FROM transactions.batches WHERE batch_key = %s"
+_INTENT: Final = """
+SELECT i.nonce, i.state, b.prepared
+FROM transactions.intents i JOIN transactions.batches b USING (batch_key)
+WHERE i.chain_id = %s AND i.deal_id = %s AND i.intent_id = %s
+"""
 _INSERT_BATCH: Final = """
-INSERT INTO transactions.batches (batch_key, deal_id, chain_id, prepared, digest)
-VALUES (%s, %s, %s, %s, %s)
+INSERT INTO transactions.batches (batch_key, deal_id, chain_id, prepared, digest, order_digest)
+VALUES (%s, %s, %s, %s, %s, %s)
 """
 _INSERT_INTENT: Final = """
 INSERT INTO transactions.intents (intent_id, batch_key, deal_id, chain_id, sender, nonce,
@@ -42,21 +49,21 @@ VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 _INSERT_ATTEMPT: Final = """
 INSERT INTO transactions.attempts (transaction_hash, intent_id, raw, max_fee_per_gas_wei,
-    max_priority_fee_per_gas_wei)
-VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
+    max_priority_fee_per_gas_wei, no_op)
+VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
 """
 _MOVE: Final = """
 UPDATE transactions.intents SET state = %s WHERE intent_id = ANY(%s) AND state = ANY(%s)
 """
 _ATTEMPTS: Final = """
 SELECT i.intent_id, a.transaction_hash, a.raw, a.max_fee_per_gas_wei,
-    a.max_priority_fee_per_gas_wei
+    a.max_priority_fee_per_gas_wei, a.no_op, extract(epoch FROM now() - a.created_at)
 FROM transactions.intents i JOIN transactions.attempts a USING (intent_id)
 WHERE i.intent_id = ANY(%s) ORDER BY i.nonce, a.created_at
 """
 _SENT: Final = """
 SELECT DISTINCT ON (i.nonce) i.intent_id, a.transaction_hash, a.raw, a.max_fee_per_gas_wei,
-    a.max_priority_fee_per_gas_wei
+    a.max_priority_fee_per_gas_wei, a.no_op, extract(epoch FROM now() - a.created_at)
 FROM transactions.intents i JOIN transactions.attempts a USING (intent_id)
 WHERE i.chain_id = %s AND i.sender = %s AND i.nonce >= %s AND i.nonce < %s
     AND i.state <> 'ABANDONED'
@@ -70,9 +77,29 @@ _NOT_ABANDONED: Final = """
 SELECT intent_id, state FROM transactions.intents
 WHERE intent_id = ANY(%s) AND state <> 'ABANDONED' ORDER BY nonce LIMIT 1
 """
+_UNDO: Final = """
+UPDATE transactions.intents SET state = 'BROADCAST', block_number = NULL, block_hash = NULL
+WHERE intent_id = %s AND state IN ('INCLUDED', 'REVERTED', 'REPLACED') AND block_hash <> %s
+"""
+_MARK_UNKNOWN: Final = """
+UPDATE transactions.intents SET state = 'UNKNOWN', block_number = %s
+WHERE intent_id = ANY(%s) AND state = 'BROADCAST'
+"""
+_UNKNOWN: Final = """
+SELECT intent_id, block_number, extract(epoch FROM now() - updated_at)
+FROM transactions.intents WHERE intent_id = ANY(%s) AND state = 'UNKNOWN'
+"""
+_USED_ELSEWHERE: Final = """
+UPDATE transactions.intents SET state = 'REPLACED', block_number = NULL
+WHERE intent_id = ANY(%s) AND state = 'UNKNOWN'
+"""
+_REPLACED_BY_OTHERS: Final = """
+SELECT intent_id FROM transactions.intents
+WHERE intent_id = ANY(%s) AND state = 'REPLACED' AND mined_hash IS NULL
+"""
 _INCLUDE: Final = """
 UPDATE transactions.intents SET state = %s, mined_hash = %s, block_number = %s, block_hash = %s,
-    gas_used = %s, effective_gas_price_wei = %s
+    gas_used = %s, effective_gas_price_wei = %s, succeeded = %s
 WHERE intent_id = %s AND state IN ('BROADCAST', 'UNKNOWN')
 """
 _RELEASE: Final = """
@@ -83,22 +110,36 @@ WHERE chain_id = %(chain_id)s AND address = %(address)s AND next_nonce = %(first
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """Signed bytes of an intent, as they were saved before they were first sent."""
+    """Signed bytes of an intent, as they were saved before they were first sent.
+
+    `no_op`: they only use up the intent's nonce, in its place. `age_seconds` is since they were
+    saved.
+    """
 
     intent_id: str
     transaction_hash: str
     raw: str
     fees: Fees
+    no_op: bool = False
+    age_seconds: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
-class MinedIntent:
-    """An intent that has been seen in a block but is not final yet."""
+class StoredIntent:
+    """An intent as it stands, and the batch that it belongs to."""
+
+    nonce: int
+    state: IntentState
+    batch: PreparedBatch
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownIntent:
+    """An intent whose nonce is used and that has no receipt: since when, and at which head."""
 
     intent_id: str
-    transaction_hash: str
-    block_number: int
-    block_hash: str
+    head: int
+    seconds: float
 
 
 class TransactionStore:
@@ -108,17 +149,38 @@ class TransactionStore:
         """Take the pool of the engine's own database role."""
         self._pool = pool
 
-    async def batch(self, key: BatchKey) -> PreparedBatch | None:
-        """The batch stored under this key, if it was prepared before."""
-        async with self._pool.connection() as connection:
-            cursor = await connection.execute(
-                "SELECT prepared FROM transactions.batches WHERE batch_key = %s", (str(key),)
-            )
-            row = await cursor.fetchone()
-        return None if row is None else PreparedBatch.model_validate(row[0])
+    async def batch(self, key: BatchKey, *, ordered: str | None = None) -> PreparedBatch | None:
+        """The batch stored under this key, if it was prepared before.
 
-    async def add_batch(self, batch: PreparedBatch, *, mined_nonce: int) -> PreparedBatch:
+        Raises `Conflict` if it was prepared for an order of another digest than `ordered`.
+        """
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(_BATCH, (str(key),))
+            row = await cursor.fetchone()
+        if row is None:
+            return None
+        if None not in (ordered, row[1]) and ordered != row[1]:
+            raise _other_order(key, ordered, row[1])
+        return PreparedBatch.model_validate(row[0])
+
+    async def intent(
+        self, chain_id: ChainId, deal_id: DealId, intent_id: str
+    ) -> StoredIntent | None:
+        """An intent of a deal on a chain, if there is one of that id."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(_INTENT, (chain_id, deal_id, intent_id))
+            row = await cursor.fetchone()
+        if row is None:
+            return None
+        batch = PreparedBatch.model_validate(row[2])
+        return StoredIntent(int(row[0]), IntentState(row[1]), batch)
+
+    async def add_batch(
+        self, batch: PreparedBatch, *, mined_nonce: int, ordered: str | None = None
+    ) -> PreparedBatch:
         """Number the batch and store it; the stored one is returned if another was quicker.
+
+        `ordered` is the digest of what it was ordered with; raises `Conflict` as `batch` does.
 
         The nonces follow the account's last, or the mined nonce where that is higher. They are
         taken in the same transaction as the rows that use them, so none is ever lost.
@@ -138,11 +200,11 @@ class TransactionStore:
                 row = await cursor.fetchone()
                 assert row is not None  # noqa: S101 - RETURNING always answers
                 numbered = _numbered(batch, int(row[0]))
-                await connection.execute(_INSERT_BATCH, _batch_row(numbered))
+                await connection.execute(_INSERT_BATCH, _batch_row(numbered, ordered))
                 async with connection.cursor() as rows:
                     await rows.executemany(_INSERT_INTENT, _intent_rows(numbered))
         except psycopg.errors.UniqueViolation:
-            stored = await self.batch(batch.key)
+            stored = await self.batch(batch.key, ordered=ordered)
             if stored is None:
                 raise
             return stored
@@ -165,7 +227,7 @@ class TransactionStore:
                 after = await connection.execute(_ATTEMPTS, (ids,))
             sent_before = bool(await before.fetchall())
             rows = await after.fetchall()
-        return [_attempt(row) for row in rows], sent_before
+        return [attempt_of(row) for row in rows], sent_before
 
     async def sent(
         self, chain_id: ChainId, sender: Address, first_nonce: int, end_nonce: int
@@ -173,7 +235,7 @@ class TransactionStore:
         """One attempt for each nonce, the end left out: the one that was mined, or the newest."""
         async with self._pool.connection() as connection:
             cursor = await connection.execute(_SENT, (chain_id, sender, first_nonce, end_nonce))
-            return [_attempt(row) for row in await cursor.fetchall()]
+            return [attempt_of(row) for row in await cursor.fetchall()]
 
     async def reached(self, deal_id: DealId) -> dict[Address, int]:
         """The highest nonce that was seen mined for the deal, by the account that sent it."""
@@ -181,12 +243,33 @@ class TransactionStore:
             cursor = await connection.execute(_REACHED, (deal_id,))
             return {Address(row[0]): int(row[1]) for row in await cursor.fetchall()}
 
-    async def mark_unknown(self, intent_ids: list[str]) -> None:
-        """Note that the nonce is used but no receipt is found: to be resolved by looking."""
+    async def attempts(self, batch: PreparedBatch) -> list[Attempt]:
+        """Every attempt of the batch's intents, by nonce, the newest of a nonce last."""
+        ids = [intent.intent_id for intent in batch.intents]
         async with self._pool.connection() as connection:
-            await connection.execute(
-                _MOVE, (IntentState.UNKNOWN, intent_ids, [IntentState.BROADCAST])
-            )
+            cursor = await connection.execute(_ATTEMPTS, (ids,))
+            return [attempt_of(row) for row in await cursor.fetchall()]
+
+    async def mark_unknown(self, intent_ids: list[str], *, head: int) -> list[UnknownIntent]:
+        """Note that these nonces are used but no receipt is found, and return since when."""
+        async with self._pool.connection() as connection, _one_round_trip(connection):
+            await connection.execute(_MARK_UNKNOWN, (head, intent_ids))
+            cursor = await connection.execute(_UNKNOWN, (intent_ids,))
+            return [
+                UnknownIntent(str(row[0]), int(row[1]), float(row[2]))
+                for row in await cursor.fetchall()
+            ]
+
+    async def mark_used_elsewhere(self, intent_ids: list[str]) -> None:
+        """Note that somebody else has used these nonces, so the intents never have an effect."""
+        async with self._pool.connection() as connection:
+            await connection.execute(_USED_ELSEWHERE, (intent_ids,))
+
+    async def used_elsewhere(self, intent_ids: list[str]) -> set[str]:
+        """Which of these intents lost their nonce to somebody else."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(_REPLACED_BY_OTHERS, (intent_ids,))
+            return {str(row[0]) for row in await cursor.fetchall()}
 
     async def include(self, inclusions: Iterable[Inclusion], *, final: bool) -> None:
         """Record receipts; with `final`, that they cannot be undone any more."""
@@ -196,39 +279,11 @@ class TransactionStore:
             _one_round_trip(connection),
             connection.cursor() as cursor,
         ):
+            moved = [(each.intent_id, each.block_hash) for each in inclusions]
+            await cursor.executemany(_UNDO, moved)
             await cursor.executemany(_INCLUDE, [_inclusion_row(each) for each in inclusions])
             if final:
                 await connection.execute(_MOVE, _final([i.intent_id for i in inclusions]))
-
-    async def finalize(self, intent_ids: list[str]) -> None:
-        """Record that these intents' blocks cannot be undone any more."""
-        async with self._pool.connection() as connection:
-            await connection.execute(_MOVE, _final(intent_ids))
-
-    async def not_final(self, deal_id: DealId) -> list[MinedIntent]:
-        """The deal's intents that were mined but are not final."""
-        async with self._pool.connection() as connection:
-            cursor = await connection.execute(
-                """
-                SELECT intent_id, mined_hash, block_number, block_hash
-                FROM transactions.intents
-                WHERE deal_id = %s AND state IN ('INCLUDED', 'REVERTED') ORDER BY block_number
-                """,
-                (deal_id,),
-            )
-            return [
-                MinedIntent(str(row[0]), str(row[1]), int(row[2]), str(row[3]))
-                for row in await cursor.fetchall()
-            ]
-
-    async def count(self, deal_id: DealId) -> int:
-        """How many intents the deal has."""
-        async with self._pool.connection() as connection:
-            cursor = await connection.execute(
-                "SELECT count(*) FROM transactions.intents WHERE deal_id = %s", (deal_id,)
-            )
-            row = await cursor.fetchone()
-        return int(row[0]) if row else 0
 
     async def abandon(self, batch: PreparedBatch, fill: PreparedBatch) -> PreparedBatch | None:
         """Give up a batch that will never be signed.
@@ -292,9 +347,11 @@ async def _one_round_trip(connection: Connection) -> AsyncIterator[None]:
         yield
 
 
-def _attempt(row: tuple[Any, ...]) -> Attempt:
+def attempt_of(row: tuple[Any, ...]) -> Attempt:
+    """An attempt from a row of intent id, hash, raw bytes, both fees, no-op and age in seconds."""
     fees = Fees(max_fee_per_gas=int(row[3]), max_priority_fee_per_gas=int(row[4]))
-    return Attempt(str(row[0]), str(row[1]), "0x" + bytes(row[2]).hex(), fees)
+    raw = "0x" + bytes(row[2]).hex()
+    return Attempt(str(row[0]), str(row[1]), raw, fees, bool(row[5]), float(row[6]))
 
 
 def _numbered(batch: PreparedBatch, first: int) -> PreparedBatch:
@@ -305,13 +362,25 @@ def _numbered(batch: PreparedBatch, first: int) -> PreparedBatch:
     return batch.model_copy(update={"intents": intents})
 
 
-def _batch_row(batch: PreparedBatch) -> tuple[object, ...]:
+def _batch_row(batch: PreparedBatch, ordered: str | None = None) -> tuple[object, ...]:
     return (
         str(batch.key),
         batch.key.deal_id,
         batch.intents[0].chain_id,
         Jsonb(batch.model_dump(mode="json")),
         batch.digest(),
+        ordered,
+    )
+
+
+def _other_order(key: BatchKey, ordered: str | None, before: str) -> Conflict:
+    return Conflict(
+        "the same batch was ordered before with another body; the first one stands",
+        field="batch_key",
+        value=str(key),
+        limit=before,
+        actual=ordered,
+        next_action="find out how one key came to have two orders; use another attempt's key",
     )
 
 
@@ -344,20 +413,21 @@ def _attempt_rows(signed: Iterable[SignedTransaction]) -> list[tuple[object, ...
             bytes.fromhex(each.raw[2:]),
             each.fees.max_fee_per_gas,
             each.fees.max_priority_fee_per_gas,
+            each.no_op,
         )
         for each in signed
     ]
 
 
 def _inclusion_row(inclusion: Inclusion) -> tuple[object, ...]:
-    state = IntentState.INCLUDED if inclusion.succeeded else IntentState.REVERTED
     return (
-        state,
+        Receipt.model_validate(inclusion, from_attributes=True).state,
         inclusion.transaction_hash,
         inclusion.block_number,
         inclusion.block_hash,
         inclusion.gas_used,
         inclusion.effective_gas_price,
+        inclusion.succeeded,
         inclusion.intent_id,
     )
 

@@ -19,11 +19,17 @@ $$;
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON transactions.attempts
     FOR EACH STATEMENT EXECUTE FUNCTION transactions.refuse_change();
 
+-- Whether it had its effect, which its state no longer tells once it is final.
+ALTER TABLE transactions.intents ADD COLUMN succeeded boolean;
+
+-- What a batch was ordered with: the same key with another order is a conflict.
+ALTER TABLE transactions.batches ADD COLUMN order_digest text;
+
 -- What an intent is never changes, so nobody may change it.
 REVOKE UPDATE ON transactions.accounts, transactions.intents FROM deal_engine;
 GRANT UPDATE (next_nonce, updated_at) ON transactions.accounts TO deal_engine;
 GRANT UPDATE (
-    state, block_number, block_hash, mined_hash, gas_used, effective_gas_price_wei
+    state, block_number, block_hash, mined_hash, succeeded, gas_used, effective_gas_price_wei
 ) ON transactions.intents TO deal_engine;
 
 COMMENT ON COLUMN transactions.intents.block_number IS

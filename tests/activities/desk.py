@@ -20,6 +20,7 @@ from activities.transactions.interface import (
     DeliverBatch,
     Delivery,
     FinalizeDeal,
+    FinalTransactions,
     PrepareBatch,
 )
 from activities.transactions.store import Pool, TransactionStore
@@ -29,6 +30,7 @@ from domain.deals import DealRequest, Step
 from domain.identifiers import Address, BankId, ChainId, DealId, ModuleId
 from domain.positions import Position
 from domain.sizing import Sizing
+from domain.tracking import Receipt
 from domain.transactions import BatchKey, PreparedBatch, SignedTransaction, StepOutcome
 from tests.activities.chain import CHAIN, DOLLAR, ETHER, GWEI, Node
 from workers.runtime.profiles import load_profiles
@@ -172,10 +174,10 @@ class Desk:
         delivery: Delivery = await self.temporal.run(self.engine.deliver_batch, order)
         return delivery
 
-    async def finalize(self) -> int:
+    async def finalize(self) -> tuple[Receipt, ...]:
         order = FinalizeDeal(deal_id=self.request.deal_id, chain_id=ChainId(CHAIN))
-        number: int = await self.temporal.run(self.engine.finalize_deal, order)
-        return number
+        final: FinalTransactions = await self.temporal.run(self.engine.finalize_deal, order)
+        return final.receipts
 
     async def run(self, step: Step, **options: int) -> StepOutcome:
         """Prepare, sign and deliver a step, which must keep what it promised."""

@@ -43,7 +43,7 @@ def running_stack(block_time: int | None, chains: tuple[int, ...]) -> Iterator[S
         yield stack
         stack.down()
         assert left_behind(stack) == []
-        assert complaints(stack) == []
+        assert not complaints(stack), complaints(stack)
     finally:
         end_marked(folder)
         shutil.rmtree(folder, ignore_errors=True)

@@ -32,24 +32,33 @@ from activities.signing.interface import (
     WithheldBatch,
 )
 from activities.transactions.interface import (
+    Action,
+    ChainReleased,
     DeliverBatch,
     Delivery,
     FinalizeDeal,
+    FinalTransactions,
     PrepareBatch,
+    ReleaseChain,
+    Replacement,
+    ReplaceTransaction,
+    SendAttempts,
     TransactionActivities,
+    TransactionView,
 )
-from activities.transactions.prepare import gap_filler
-from domain.deals import Step
+from domain.deals import TREASURY_STEPS, Step
 from domain.errors import DealError
 from domain.exits import topped_up
 from domain.identifiers import Address, ChainId
 from domain.positions import Position
 from domain.sizing import Sizing
+from domain.tracking import Receipt
 from domain.transactions import (
     Asset,
     Fees,
     Inclusion,
     Intent,
+    IntentState,
     PreparedBatch,
     SignedTransaction,
     StepOutcome,
@@ -83,7 +92,6 @@ _EMPTY: Final = Position(
     par_price_usd8=10**8,
     par_decimals=6,
 )
-_FROM_TREASURY: Final = frozenset({Step.FUND, Step.TOP_UP})
 
 
 @dataclass
@@ -113,6 +121,9 @@ class Script:
     calls: list[str] = field(default_factory=list)
     """What was called, in order: the activity and the batch key without the deal id."""
     records: list[DealRecord] = field(default_factory=list)
+    prepared: list[PreparedBatch] = field(default_factory=list)
+    receipts: list[tuple[Receipt, ...]] = field(default_factory=list)
+    """How the deal's transactions ended up, for each time that finality is waited for."""
     delivered: list[DeliverBatch] = field(default_factory=list)
     reads: int = 0
     block: int = 1
@@ -169,8 +180,8 @@ class FakeEngine(TransactionActivities):
     async def prepare_batch(self, order: PrepareBatch) -> PreparedBatch:
         script, key = scripts[order.key.deal_id], str(order.key).split("/", 1)[1]
         script.note("prepare", key)
-        sender = TREASURY if order.key.step in _FROM_TREASURY else ACCOUNT
-        return PreparedBatch(
+        sender = TREASURY if order.key.step in TREASURY_STEPS else ACCOUNT
+        batch = PreparedBatch(
             key=order.key,
             account=ACCOUNT,
             intents=(
@@ -191,6 +202,8 @@ class FakeEngine(TransactionActivities):
             simulated_block=script.block,
             simulated_changes={Asset.PAR: order.sizing.borrow},
         )
+        script.prepared.append(batch)
+        return batch
 
     @activity.defn
     async def deliver_batch(self, order: DeliverBatch) -> Delivery:
@@ -236,13 +249,39 @@ class FakeEngine(TransactionActivities):
     async def abandon_batch(self, batch: PreparedBatch) -> PreparedBatch | None:
         script = script_of(batch)
         script.note("abandon", short(batch))
-        return gap_filler(batch) if short(batch) in script.gaps else None
+        return batch.no_ops() if short(batch) in script.gaps else None
 
     @activity.defn
-    async def finalize_deal(self, order: FinalizeDeal) -> int:
+    async def finalize_deal(self, order: FinalizeDeal) -> FinalTransactions:
         script = scripts[order.deal_id]
         script.note("finalize")
-        return len(script.delivered)
+        return FinalTransactions(receipts=script.receipts.pop(0) if script.receipts else ())
+
+    @activity.defn
+    async def replace_transaction(self, order: ReplaceTransaction) -> Replacement:
+        script = scripts[order.deal_id]
+        script.note("replace", order.action)
+        batch = script.prepared[-1]
+        view = TransactionView(
+            intent_id=order.intent_id,
+            nonce=batch.intents[0].nonce,
+            state=IntentState.BROADCAST,
+            action=order.action,
+            note="",
+        )
+        fees = {order.intent_id: Fees(max_fee_per_gas=9_000, max_priority_fee_per_gas=9_000)}
+        to_sign = batch.no_ops(fees) if order.action is Action.CANCEL else batch.with_fees(fees)
+        return Replacement(view=view, batch=batch, to_sign=to_sign)
+
+    @activity.defn
+    async def send_attempts(self, order: SendAttempts) -> TransactionView:
+        script = scripts[order.batch.key.deal_id]
+        script.note("send", ", ".join(f"{s.intent_id} no-op {s.no_op}" for s in order.signed))
+        return order.view
+
+    @activity.defn
+    async def release_chain(self, order: ReleaseChain) -> ChainReleased:
+        return ChainReleased(chain_id=order.chain_id, cleared=True)
 
 
 class FakeSigner(SigningActivities):

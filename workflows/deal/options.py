@@ -66,6 +66,13 @@ SIGN: Final = ActivityOptions(
 )
 """Sign, for as long as it takes until the signer is there."""
 
+COMMAND: Final = ActivityOptions(
+    start_to_close_timeout=timedelta(seconds=15),
+    schedule_to_close_timeout=timedelta(seconds=60),
+    retry_policy=_PATIENT,
+)
+"""Somebody waits for the answer: give up within a minute and say why."""
+
 DELIVER: Final = ActivityOptions(
     start_to_close_timeout=timedelta(minutes=30),
     heartbeat_timeout=_SILENCE,

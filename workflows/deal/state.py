@@ -1,15 +1,18 @@
 """What a running deal knows, in one place; everything else is derived from it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from domain.chains import ModuleProfile
-from domain.deals import DealRequest, DealStatus, Step, check_transition
-from domain.errors import Problem
+from domain.deals import TREASURY_STEPS, DealRequest, DealStatus, Step, check_transition
+from domain.errors import Problem, TransactionReverted
 from domain.identifiers import Address
 from domain.positions import Position
 from domain.settlement import Settlement
 from domain.sizing import Sizing
+from domain.tracking import Notice, Receipt, overturned, with_receipts
+from domain.transactions import Inclusion
 from domain.views import DealView, StepView
 from workflows.deal.messages import CommandMessage
 
@@ -39,6 +42,14 @@ class DealState:
     pause: CommandMessage | None = None
     cancel: CommandMessage | None = None
     all_final: bool = True
+    undone: set[str] = field(default_factory=set)
+    """Intents whose blocks were undone and that are in no other yet."""
+    heard: int = 0
+    """The number of the last notice."""
+    moved: set[int] = field(default_factory=set)
+    """Steps, by their place in `steps`, that are in other blocks than was recorded."""
+    overturned: Problem | None = None
+    """A transaction has another result in its new block than what the deal went on from."""
 
     def move(self, status: DealStatus, doing: str) -> None:
         """Change the status; raises `NotAllowed` for a transition the table does not have."""
@@ -51,6 +62,33 @@ class DealState:
         """Count another round of a step and return its number, from 1."""
         self.rounds[step] = self.rounds.get(step, 0) + 1
         return self.rounds[step]
+
+    def hear(self, notice: Notice) -> None:
+        """Take in what has become of transactions; a notice that comes twice changes nothing."""
+        if notice.notice_id <= self.heard:
+            return
+        self.heard = notice.notice_id
+        self.undone |= set(notice.undone)
+        self.undone -= {receipt.intent_id for receipt in notice.mined}
+        self.all_final = False
+        self.take_receipts(notice.mined)
+
+    def accept_results(self) -> None:
+        """Go on from the results as they are now."""
+        self.overturned = None
+
+    def take_receipts(self, receipts: Iterable[Receipt]) -> None:
+        """Put every step in the blocks that its transactions are in now."""
+        by_intent = {receipt.intent_id: receipt for receipt in receipts}
+        for place, step in enumerate(self.steps):
+            changed = overturned(step.outcome, by_intent)
+            if changed is not None:
+                self.overturned = _overturned(changed, by_intent[changed.intent_id])
+            paid_by_treasury = step.outcome.key.step in TREASURY_STEPS
+            outcome = with_receipts(step.outcome, by_intent, sent_by_treasury=paid_by_treasury)
+            if outcome != step.outcome:
+                self.steps[place] = step.model_copy(update={"outcome": outcome})
+                self.moved.add(place)
 
     @property
     def position(self) -> Position | None:
@@ -78,3 +116,14 @@ class DealState:
             created_at=self.created_at,
             updated_at=self.updated_at,
         )
+
+
+def _overturned(before: Inclusion, after: Receipt) -> Problem:
+    return TransactionReverted(
+        f"after a reorganisation of the chain the result of {before.purpose!r} is another",
+        field=before.intent_id,
+        value=after.transaction_hash,
+        limit="succeeded" if before.succeeded else "reverted",
+        actual=after.state,
+        next_action="the deal unwinds by itself from what the chain says",
+    ).problem

@@ -12,13 +12,18 @@ from activities.transactions.interface import (
     DeliverBatch,
     Delivery,
     PrepareBatch,
+    Replacement,
+    ReplaceTransaction,
+    SendAttempts,
     TransactionActivities,
+    TransactionView,
 )
 from domain.deals import DealRequest
 from domain.errors import Problem
 from domain.transactions import PreparedBatch, SignedTransaction
 from workflows.deal import options
 from workflows.deal.failures import DealFailure, problem_of
+from workflows.deal.messages import TransactionMessage
 
 SIGNER_QUEUE = "signer"
 _LONGEST_SUMMARY = 200
@@ -60,7 +65,7 @@ async def _deliver(
     signed: tuple[SignedTransaction, ...],
     label: str,
 ) -> Delivery:
-    """Deliver until it is confirmed, signing replacements where the fees became too low."""
+    """Deliver until it is confirmed, signing what else it takes: higher fees, or no-ops."""
     replaceable = True
     while True:
         purposes = ", ".join(intent.purpose for intent in batch.intents)
@@ -73,15 +78,68 @@ async def _deliver(
         )
         if delivery.outcome is not None:
             return delivery
-        bumped = batch.with_fees(delivery.replacements)
         try:
-            signed = await _sign(request, bumped, f"{label}: sign again at a higher fee")
+            batch, signed = await _sign_more(request, batch, delivery, label)
         except ActivityError as error:
             # What is out stays out: without a replacement the first bytes are all there is.
-            workflow.logger.warning("no higher fee: %s", problem_of(error).message)
+            workflow.logger.warning("no other attempt: %s", problem_of(error).message)
             replaceable = False
-        else:
-            batch = bumped
+
+
+async def _sign_more(
+    request: DealRequest, batch: PreparedBatch, delivery: Delivery, label: str
+) -> tuple[PreparedBatch, tuple[SignedTransaction, ...]]:
+    """Sign what a delivery asks for; the batch at its new fees, and all that was signed now."""
+    signed: tuple[SignedTransaction, ...] = ()
+    if delivery.no_ops:
+        no_ops = batch.no_ops(delivery.no_ops)
+        signed = batch.at_nonces_of(
+            no_ops, await _sign(request, no_ops, f"{label}: sign {len(no_ops.intents)} no-ops")
+        )
+    if delivery.replacements:
+        batch = batch.with_fees(delivery.replacements)
+        signed += await _sign(request, batch, f"{label}: sign again at a higher fee")
+    return batch, signed
+
+
+async def transact(request: DealRequest, message: TransactionMessage) -> TransactionView:
+    """Do to a transaction what somebody asks for, beside the delivery that is under way.
+
+    Raises `DealFailure` with the reason if that cannot be done.
+    """
+    label = f"{message.action} {message.intent_id}"
+    try:
+        replacement: Replacement = await workflow.execute_activity_method(
+            TransactionActivities.replace_transaction,
+            ReplaceTransaction(
+                chain_id=request.chain_id,
+                deal_id=request.deal_id,
+                intent_id=message.intent_id,
+                action=message.action,
+                max_fee_per_gas_wei=request.max_fee_per_gas_wei,
+            ),
+            task_queue=chain_queue(request.chain_id),
+            summary=f"{label}: {message.why} ({message.who})"[:_LONGEST_SUMMARY],
+            **options.COMMAND,
+        )
+        if replacement.batch is None or replacement.to_sign is None:
+            return replacement.view
+        batch, to_sign = replacement.batch, replacement.to_sign
+        signed = await _sign(request, to_sign, f"{label}: sign")
+        if to_sign.key != batch.key:
+            signed = batch.at_nonces_of(to_sign, signed)
+        view: TransactionView = await workflow.execute_activity_method(
+            TransactionActivities.send_attempts,
+            SendAttempts(
+                chain_id=request.chain_id, batch=batch, signed=signed, view=replacement.view
+            ),
+            task_queue=chain_queue(request.chain_id),
+            summary=f"{label}: send",
+            **options.PREPARE,
+        )
+    except ActivityError as error:
+        raise DealFailure(problem_of(error)) from error
+    return view
 
 
 async def _sign(

@@ -17,8 +17,10 @@ with workflow.unsafe.imports_passed_through():
     from activities.signing.interface import DealAccounts, OpenAccount, SigningActivities
     from activities.transactions.interface import (
         FinalizeDeal,
+        FinalTransactions,
         PrepareBatch,
         TransactionActivities,
+        TransactionView,
     )
     from domain.deals import (
         Command,
@@ -31,24 +33,27 @@ with workflow.unsafe.imports_passed_through():
     from domain.errors import (
         DealError,
         LimitExceeded,
+        NotFound,
         Problem,
         RedemptionFrozen,
         SigningRefused,
         SimulationFailed,
+        TransactionReplaced,
         TransactionReverted,
     )
     from domain.exits import next_exit_step
     from domain.positions import Position
     from domain.settlement import settle
     from domain.sizing import Sizing, size_deal
+    from domain.tracking import Notice
     from domain.transactions import BatchKey
     from domain.views import DealView, StepView
     from workflows.deal import options
     from workflows.deal.failures import DealFailure, problem_of
-    from workflows.deal.messages import CommandMessage
+    from workflows.deal.messages import CommandMessage, TransactionMessage
     from workflows.deal.state import DealCancelled, DealState
     from workflows.deal.story import details_of
-    from workflows.deal.transaction import SIGNER_QUEUE, chain_queue, execute_batch
+    from workflows.deal.transaction import SIGNER_QUEUE, chain_queue, execute_batch, transact
 
 TASK_QUEUE = "deals"
 _STEP_ATTEMPTS = 3
@@ -134,6 +139,25 @@ class DealWorkflow:
         self._tell(f"cancelling: {message.why} ({message.who})")
         return self._deal.view()
 
+    @workflow.update
+    async def transact(self, message: TransactionMessage) -> TransactionView:
+        """Send a transaction that is out again, bid more for it, or try to cancel it."""
+        self._tell(f"{message.action} {message.intent_id}: {message.why} ({message.who})")
+        try:
+            return await transact(self._deal.request, message)
+        except DealFailure as failure:
+            raise _refusal(failure.problem) from failure
+
+    @transact.validator
+    def _may_transact(self, message: TransactionMessage) -> None:
+        if not message.intent_id.startswith(f"{self._deal.request.deal_id}/"):
+            raise _refusal(_not_of_this_deal(self._deal.request.deal_id, message))
+
+    @workflow.signal
+    def chain_notice(self, notice: Notice) -> None:
+        """Take in that the chain went back before transactions of this deal, or has them again."""
+        self._deal.hear(notice)
+
     @cancel.validator
     def _may_cancel(self, message: CommandMessage) -> None:  # noqa: ARG002 - the state decides
         self._check(Command.CANCEL)
@@ -142,9 +166,7 @@ class DealWorkflow:
         try:
             check_command(command, self._deal.status)
         except DealError as error:
-            raise ApplicationError(
-                str(error), error.problem.model_dump(), type=error.code, non_retryable=True
-            ) from None
+            raise _refusal(error.problem) from None
 
     # -- the deal -------------------------------------------------------------------------------
 
@@ -158,7 +180,8 @@ class DealWorkflow:
             return
         try:
             await self._execute()
-            await self._finish(DealStatus.COMPLETED)
+            await self._wait_for_finality()
+            await self._close(DealStatus.COMPLETED)
         except DealCancelled:
             await self._unwind_until_done()
         except (DealFailure, ActivityError) as failure:
@@ -269,9 +292,8 @@ class DealWorkflow:
             self._deal.cancel = None
             await self._move(DealStatus.UNWINDING, "unwinding from what the chain says")
             try:
-                if self._deal.on_chain:
-                    await self._leave(await self._read_position(), gated=False)
-                await self._finish(DealStatus.UNWOUND)
+                await self._leave_for_good()
+                await self._close(DealStatus.UNWOUND)
             except (DealFailure, ActivityError) as failure:
                 self._deal.problem = problem_of(failure)
                 await self._move(DealStatus.STUCK, self._where_everything_is(self._deal.problem))
@@ -287,10 +309,24 @@ class DealWorkflow:
             else:
                 position = await self._attempt(step, _EXIT_ATTEMPTS)
 
-    async def _finish(self, status: DealStatus) -> None:
-        """Wait for finality, add up, and close the deal."""
+    async def _leave_for_good(self) -> None:
+        """Leave until the account is empty, and stays so when every transaction is final."""
+        while self._deal.on_chain:
+            self._deal.accept_results()
+            await self._leave(await self._read_position(), gated=False)
+            try:
+                await self._wait_for_finality()
+            except DealFailure as failure:
+                if failure.problem is not self._deal.overturned:
+                    raise
+                self._tell(f"unwinding again: {failure.problem.message}")
+            else:
+                return
+
+    async def _wait_for_finality(self) -> None:
+        """Wait until nothing can be undone; raise `DealFailure` if something ended up otherwise."""
         if not self._deal.all_final:
-            await workflow.execute_activity_method(
+            final: FinalTransactions = await workflow.execute_activity_method(
                 TransactionActivities.finalize_deal,
                 FinalizeDeal(
                     deal_id=self._deal.request.deal_id, chain_id=self._deal.request.chain_id
@@ -299,6 +335,21 @@ class DealWorkflow:
                 summary="Wait until every transaction is final",
                 **options.DELIVER,
             )
+            self._deal.take_receipts(final.receipts)
+            self._deal.undone.clear()
+        await self._note_moves()
+
+    async def _note_moves(self) -> None:
+        """Record the steps that are in other blocks now, and stop if a result is another."""
+        while self._deal.moved:
+            place = min(self._deal.moved)
+            self._deal.moved.discard(place)
+            await self._record(self._deal.steps[place])
+        if self._deal.overturned is not None:
+            raise DealFailure(self._deal.overturned)
+
+    async def _close(self, status: DealStatus) -> None:
+        """Add up, and close the deal."""
         if self._deal.position is not None:
             outcomes = [step.outcome for step in self._deal.steps]
             self._deal.settlement = settle(outcomes, self._deal.position)
@@ -360,8 +411,9 @@ class DealWorkflow:
         return _may_pass(problem) and not (key.step is Step.RUN and mined)
 
     async def _gate(self) -> None:
-        """Between steps: wait while paused, leave when cancelled."""
+        """Between steps: wait while the chain has gone back or while paused; leave if cancelled."""
         self._stop_if_cancelled()
+        await self._wait_for_the_chain()
         while (message := self._deal.pause) is not None:
             await self._move(DealStatus.PAUSED, f"paused by {message.who}: {message.why}")
             await workflow.wait_condition(
@@ -370,6 +422,16 @@ class DealWorkflow:
             self._stop_if_cancelled()
             await self._move(DealStatus.EXECUTING, "resumed")
             self._stop_if_cancelled()
+
+    async def _wait_for_the_chain(self) -> None:
+        """Build upon nothing that is in no block; raise `DealFailure` if a result is another."""
+        if self._deal.undone:
+            self._tell(f"the chain went back before {len(self._deal.undone)} transactions: waiting")
+            await workflow.wait_condition(
+                lambda: not self._deal.undone or self._deal.cancel is not None
+            )
+            self._stop_if_cancelled()
+        await self._note_moves()
 
     def _stop_if_cancelled(self) -> None:
         if self._deal.cancel is not None:
@@ -449,9 +511,31 @@ class DealWorkflow:
             raise RuntimeError(msg) from error
 
 
+def _refusal(problem: Problem) -> ApplicationError:
+    """A problem as the answer to a message."""
+    return ApplicationError(
+        problem.message, problem.model_dump(), type=problem.code, non_retryable=True
+    )
+
+
+def _not_of_this_deal(deal_id: str, message: TransactionMessage) -> Problem:
+    return NotFound(
+        "the deal has no such transaction",
+        field="intent",
+        value=message.intent_id,
+        limit=f"a transaction of deal {deal_id}",
+        next_action="list them with `deal tx list`",
+    ).problem
+
+
 def _may_pass(problem: Problem) -> bool:
     """Whether the step had no effect and building it anew may help.
 
     Only then may it be repeated: a step whose post-conditions failed has been executed.
     """
-    return problem.code in {SimulationFailed.code, TransactionReverted.code, SigningRefused.code}
+    return problem.code in {
+        SimulationFailed.code,
+        SigningRefused.code,
+        TransactionReplaced.code,
+        TransactionReverted.code,
+    }

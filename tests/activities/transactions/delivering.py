@@ -1,6 +1,7 @@
 """Batches whose executions the Ledger contract counts, and blocks that come when a test says so."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -60,6 +61,7 @@ async def recording(  # noqa: PLR0913 - the facts of a batch
         bounds=bounds,
         simulated_block=desk.node.head(),
         simulated_changes={},
+        prepared_at=int(time.time()),
     )
     return await desk.store.add_batch(batch, mined_nonce=desk.node.nonce(desk.account))
 

@@ -7,7 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 from temporalio.testing import ActivityEnvironment
 
-from activities.transactions import deliver
+from activities.transactions import beats
 from activities.transactions.interface import DeliverBatch
 from domain.deals import Step
 from domain.errors import OutcomeUnknown, Unavailable
@@ -54,6 +54,7 @@ class TestTheOutcome:
                 "succeeded": True,
                 "gas_used": int(receipt["gasUsed"], 16),
                 "effective_gas_price": int(receipt["effectiveGasPrice"], 16),
+                "no_op": False,
                 "value": 0,
             }
         assert executions(desk.node, batch) == [1, 1, 1]
@@ -196,8 +197,6 @@ class TestOnceOnly:
         order = await desk.signed(await recording(desk, 2))
         async with front_of(desk.node.url, lose_reply_to=LOSE_SENDING) as front:
             async with desk.over(front.url) as cut_off:
-                with pytest.raises(Unavailable):
-                    await cut_off.deliver(order)
                 outcome = outcome_of(await cut_off.deliver(order))
             assert set(front.sent()) == {signed.raw for signed in order.signed}
         assert outcome.problem is None
@@ -210,12 +209,12 @@ class TestOnceOnly:
         desk.node.automine(on=False)
         order = await desk.signed(await recording(desk, 2))
         async with front_of(desk.node.url, lose_reply_to=LOSE_SENDING) as front:
-            async with desk.over(front.url) as cut_off:
-                for _ in range(3):
-                    with pytest.raises(Unavailable):
-                        await cut_off.deliver(order)
-                desk.node.mine()
-                outcome_of(await cut_off.deliver(order))
+            async with (
+                desk.over(front.url, block_time_seconds=0) as cut_off,
+                under_way(cut_off, order) as delivering,
+            ):
+                await until(lambda: len(front.sent()) > 4)
+                outcome_of(await mine_until(delivering, desk.node))
             assert set(front.sent()) == {signed.raw for signed in order.signed}
         assert executions(desk.node, order.batch) == [1, 1]
 
@@ -376,10 +375,11 @@ class TestEndpoints:
                     await mine_until(delivering, desk.node)
             assert set(front.sent()) == {order.signed[0].raw}
         (noted,) = (entry for entry in logs if entry["event"] == "not accepted")
-        assert (noted["transaction"], noted["reason"]) == (
+        assert (noted["transaction"], noted["result"]) == (
             order.signed[0].transaction_hash,
-            "pool is full",
+            "POOL_FULL",
         )
+        assert [each.rpartition(": ")[2] for each in noted["answers"]] == ["pool is full"]
         assert executions(desk.node, order.batch) == [1]
 
     async def test_an_endpoint_that_knows_it_already_is_no_reason_to_worry(
@@ -754,21 +754,21 @@ class TestHeartbeats:
     async def test_it_is_heard_of_while_it_waits_and_not_afterwards(
         self, desk: Desk, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(deliver, "_HEARTBEAT_SECONDS", 0.02)
+        monkeypatch.setattr(beats, "_SECONDS", 0.02)
         desk.node.automine(on=False)
         order = await desk.signed(await recording(desk))
-        beats = 0
+        heard = 0
 
         def beat(*_: Any) -> None:
-            nonlocal beats
-            beats += 1
+            nonlocal heard
+            heard += 1
 
         environment = ActivityEnvironment()
         environment.on_heartbeat = beat
         delivering = asyncio.create_task(environment.run(desk.engine.deliver_batch, order))
-        await until(lambda: beats > 3)
+        await until(lambda: heard > 3)
         desk.node.mine()
         outcome_of(await finished(delivering))
-        heard = beats
+        by_then = heard
         await asyncio.sleep(0.1)
-        assert beats == heard
+        assert heard == by_then

@@ -4,7 +4,6 @@ from fractions import Fraction
 
 import pytest
 
-from activities.transactions.prepare import gap_filler
 from activities.transactions.recheck import is_due, recheck
 from activities.transactions.simulation import Simulator
 from domain.deals import Step
@@ -128,6 +127,6 @@ async def test_it_is_due_after_two_blocks_and_never_for_no_ops(desk: Desk) -> No
     fresh, old = batch.prepared_at + 2, batch.prepared_at + 2.5
     assert not is_due(desk.profile, batch, fresh)
     assert is_due(desk.profile, batch, old)
-    assert not is_due(desk.profile, gap_filler(batch), old)
+    assert not is_due(desk.profile, batch.no_ops(), old)
     slow = desk.profile.model_copy(update={"block_time_seconds": 12})
     assert not is_due(slow, batch, batch.prepared_at + 24)

@@ -8,7 +8,6 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from activities.transactions.prepare import gap_filler
 from activities.transactions.store import Pool, TransactionStore
 from domain.deals import Step
 from domain.errors import NotAllowed
@@ -210,7 +209,9 @@ class TestRights:
             " WHERE grantee = 'deal_engine' AND privilege_type = 'UPDATE'"
             " AND table_name IN ('accounts', 'batches', 'intents', 'attempts')"
         )
-        standing = "state block_number block_hash mined_hash gas_used effective_gas_price_wei"
+        standing = (
+            "state block_number block_hash mined_hash succeeded gas_used effective_gas_price_wei"
+        )
         assert set(rows) == {("intents", column) for column in standing.split()} | {
             ("accounts", "next_nonce"),
             ("accounts", "updated_at"),
@@ -410,12 +411,43 @@ class TestOutcomes:
         self, store: TransactionStore, as_owner: Execute
     ) -> None:
         batch = await self.sent(store)
-        await store.mark_unknown([batch.intents[0].intent_id])
+        (unknown,) = await store.mark_unknown([batch.intents[0].intent_id], head=7)
+        assert (unknown.intent_id, unknown.head) == (batch.intents[0].intent_id, 7)
         assert states(as_owner, batch) == ["UNKNOWN", "BROADCAST"]
+        (again,) = await store.mark_unknown([batch.intents[0].intent_id], head=9)
+        assert again.head == 7
+        assert again.seconds > unknown.seconds
         await store.include(included(batch), final=False)
         assert states(as_owner, batch) == ["INCLUDED", "INCLUDED"]
-        await store.mark_unknown([batch.intents[0].intent_id])
+        assert await store.mark_unknown([batch.intents[0].intent_id], head=9) == []
         assert states(as_owner, batch) == ["INCLUDED", "INCLUDED"]
+
+    async def test_a_nonce_that_somebody_else_has_used_is_noted(
+        self, store: TransactionStore, as_owner: Execute
+    ) -> None:
+        batch = await self.sent(store)
+        ids = [intent.intent_id for intent in batch.intents]
+        await store.mark_used_elsewhere(ids)
+        assert await store.used_elsewhere(ids) == set()
+        await store.mark_unknown(ids[:1], head=7)
+        await store.mark_used_elsewhere(ids)
+        assert states(as_owner, batch) == ["REPLACED", "BROADCAST"]
+        assert await store.used_elsewhere(ids) == {ids[0]}
+
+    async def test_a_receipt_in_another_block_takes_the_place_of_the_first(
+        self, store: TransactionStore, as_owner: Execute
+    ) -> None:
+        batch = await self.sent(store)
+        await store.include(included(batch), final=False)
+        moved = [
+            i.model_copy(update={"block_number": 11, "block_hash": "0x" + "bb" * 32})
+            for i in included(batch, succeeded=False)
+        ]
+        await store.include(moved, final=False)
+        rows = as_owner(
+            "SELECT block_number, block_hash, state, succeeded FROM transactions.intents"
+        )
+        assert rows == [(11, "0x" + "bb" * 32, "REVERTED", False)] * 2
 
     async def test_receipts_are_recorded_and_may_be_again(
         self, store: TransactionStore, as_owner: Execute
@@ -443,20 +475,9 @@ class TestOutcomes:
         await store.include(included(first), final=True)
         await store.include(included(second, number=10), final=False)
         assert states(as_owner, first) == ["FINALIZED", "FINALIZED"]
-        waiting = await store.not_final(DealId("alpha"))
-        assert [(m.intent_id, m.transaction_hash, m.block_number) for m in waiting] == [
-            (intent.intent_id, hash_of(intent), 10) for intent in second.intents
-        ]
-        await store.finalize([m.intent_id for m in waiting])
+        assert states(as_owner, second) == ["INCLUDED", "INCLUDED"]
+        await store.include(included(second, number=10), final=True)
         assert states(as_owner, second) == ["FINALIZED", "FINALIZED"]
-        assert await store.not_final(DealId("alpha")) == []
-
-    async def test_the_intents_of_a_deal_are_counted(self, store: TransactionStore) -> None:
-        await self.sent(store)
-        await self.sent(store, attempt=2)
-        await self.sent(store, deal="beta")
-        assert await store.count(DealId("alpha")) == 4
-        assert await store.count(DealId("nobody")) == 0
 
     async def test_how_far_a_deal_was_seen_mined(self, store: TransactionStore) -> None:
         first = await self.sent(store)
@@ -472,7 +493,7 @@ class TestGivingUp:
     ) -> None:
         await store.add_batch(batch_of(1), mined_nonce=0)
         batch = await store.add_batch(batch_of(2, attempt=2), mined_nonce=0)
-        assert await store.abandon(batch, gap_filler(batch)) is None
+        assert await store.abandon(batch, batch.no_ops()) is None
         assert states(as_owner, batch) == ["ABANDONED", "ABANDONED"]
         following = await store.add_batch(batch_of(1, attempt=3), mined_nonce=0)
         assert nonces([following]) == [1]
@@ -482,7 +503,7 @@ class TestGivingUp:
     ) -> None:
         batch = await store.add_batch(batch_of(2), mined_nonce=5)
         await store.add_batch(batch_of(1, deal="beta"), mined_nonce=0)
-        fill = await store.abandon(batch, gap_filler(batch))
+        fill = await store.abandon(batch, batch.no_ops())
         assert fill is not None
         assert nonces([fill]) == [5, 6]
         assert states(as_owner, batch) == ["ABANDONED", "ABANDONED"]
@@ -493,7 +514,7 @@ class TestGivingUp:
 
     def test_a_no_op_sends_nothing_to_its_sender_for_the_least_gas(self) -> None:
         batch = batch_of(2, step=Step.SWEEP, spends_rest=True)
-        fill = gap_filler(batch)
+        fill = batch.no_ops()
         assert fill.key.fills_gap
         assert str(fill.key) == f"{batch.key}/fill"
         assert (fill.bounds, fill.simulated_changes) == ((), {})
@@ -508,27 +529,27 @@ class TestGivingUp:
     ) -> None:
         last = await store.add_batch(batch_of(2), mined_nonce=0)
         for _ in range(2):
-            assert await store.abandon(last, gap_filler(last)) is None
+            assert await store.abandon(last, last.no_ops()) is None
         assert as_owner("SELECT next_nonce FROM transactions.accounts") == [(0,)]
 
         middle = await store.add_batch(batch_of(2, attempt=2), mined_nonce=0)
         await store.add_batch(batch_of(1, deal="beta"), mined_nonce=0)
-        first = await store.abandon(middle, gap_filler(middle))
+        first = await store.abandon(middle, middle.no_ops())
         assert first is not None
-        assert await store.abandon(middle, gap_filler(middle)) == first
+        assert await store.abandon(middle, middle.no_ops()) == first
         # What has taken its place may be under way already, and is still the answer.
         await store.save_attempts(first, signed(first))
-        assert await store.abandon(middle, gap_filler(middle)) == first
+        assert await store.abandon(middle, middle.no_ops()) == first
 
     async def test_given_up_by_many_at_once_all_get_the_same_answer(
         self, store: TransactionStore, as_owner: Execute
     ) -> None:
         middle = await store.add_batch(batch_of(2), mined_nonce=0)
         last = await store.add_batch(batch_of(2, deal="beta"), mined_nonce=0)
-        fill = gap_filler(middle)
+        fill = middle.no_ops()
         answers = await asyncio.gather(*(store.abandon(middle, fill) for _ in range(9)))
         assert answers == [fill] * 9
-        answers = await asyncio.gather(*(store.abandon(last, gap_filler(last)) for _ in range(9)))
+        answers = await asyncio.gather(*(store.abandon(last, last.no_ops()) for _ in range(9)))
         assert answers == [None] * 9
         assert as_owner("SELECT next_nonce FROM transactions.accounts") == [(2,)]
 
@@ -536,10 +557,10 @@ class TestGivingUp:
         self, store: TransactionStore
     ) -> None:
         batch = await store.add_batch(batch_of(2), mined_nonce=0)
-        await store.abandon(batch, gap_filler(batch))
+        await store.abandon(batch, batch.no_ops())
         other = await store.add_batch(batch_of(2, deal="beta"), mined_nonce=0)
         assert nonces([other]) == nonces([batch])
-        assert await store.abandon(batch, gap_filler(batch)) is None
+        assert await store.abandon(batch, batch.no_ops()) is None
         assert await store.batch(other.key) == other
 
     async def test_what_was_signed_is_not_given_up(
@@ -548,7 +569,7 @@ class TestGivingUp:
         batch = await store.add_batch(batch_of(2), mined_nonce=0)
         await store.save_attempts(batch, signed(batch))
         with pytest.raises(NotAllowed):
-            await store.abandon(batch, gap_filler(batch))
+            await store.abandon(batch, batch.no_ops())
         assert states(as_owner, batch) == ["BROADCAST", "BROADCAST"]
         assert as_owner("SELECT next_nonce FROM transactions.accounts") == [(2,)]
 
@@ -559,6 +580,6 @@ class TestGivingUp:
         half = batch.model_copy(update={"intents": batch.intents[:1]})
         await store.save_attempts(half, signed(half))
         with pytest.raises(NotAllowed):
-            await store.abandon(batch, gap_filler(batch))
+            await store.abandon(batch, batch.no_ops())
         assert states(as_owner, batch) == ["BROADCAST", "PREPARED"]
         assert as_owner("SELECT next_nonce FROM transactions.accounts") == [(2,)]

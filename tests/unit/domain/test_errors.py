@@ -11,6 +11,7 @@ EXIT_CODES = {
     "conflict": 1,
     "redemption_frozen": 1,
     "simulation_failed": 1,
+    "transaction_replaced": 1,
     "transaction_reverted": 1,
     "post_condition_failed": 1,
     "unavailable": 1,

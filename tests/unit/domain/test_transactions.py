@@ -76,7 +76,7 @@ TABLE = {
     "INCLUDED": {"FINALIZED", "BROADCAST"},
     "REVERTED": {"FINALIZED", "BROADCAST"},
     "REPLACED": {"FINALIZED", "BROADCAST"},
-    "FINALIZED": set(),
+    "FINALIZED": {"BROADCAST"},
     "ABANDONED": set(),
 }
 """The table, written once more: whoever changes it has to mean it."""

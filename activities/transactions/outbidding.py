@@ -1,0 +1,125 @@
+"""When another attempt is needed: a higher bid for the same, or a no-op in its place."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from activities.rpc.client import Rpc
+from activities.rpc.fees import FeeLevel, ReplacementReason, fee_level, price_call
+from activities.transactions.alerts import AlertKind, Alerts
+from activities.transactions.interface import DeliverBatch, Delivery
+from activities.transactions.receipts import Sighting
+from activities.transactions.store import Attempt
+from domain.chains import ChainProfile
+from domain.errors import LimitExceeded
+from domain.transactions import Fees, Intent, PreparedBatch
+
+
+@dataclass
+class _Bids:
+    same: dict[str, Fees] = field(default_factory=dict)
+    no_ops: dict[str, Fees] = field(default_factory=dict)
+
+
+class Outbidder:
+    """Decides on one chain what a batch that is not mined needs."""
+
+    def __init__(self, profile: ChainProfile, rpc: Rpc, alerts: Alerts) -> None:
+        """Take the chain's fees and limits, and whom to tell that the cap is in the way."""
+        self._profile = profile
+        self._rpc = rpc
+        self._alerts = alerts
+
+    async def wanted(
+        self, order: DeliverBatch, sighting: Sighting, attempts: list[Attempt], waited: int
+    ) -> Delivery | None:
+        """What has to be signed for the pending intents, if anything.
+
+        Those after one that failed must not happen any more; those that were passed over for
+        `waited` blocks bid more, and those that are still not mined at their deadline although
+        they bid enough become no-ops: nobody can say any more what has become of them.
+        """
+        pending, newest = sighting.pending(order.batch), {a.intent_id: a for a in attempts}
+        doomed = set(_after_failure(pending, sighting))
+        fresh = {i for i in doomed if not newest[i].no_op}
+        overdue = self._overdue(pending, attempts)
+        passed_over = waited >= self._profile.fees.bump_after_blocks
+        if not fresh and not passed_over and not overdue:
+            return None
+        level = await self.level(order.request.max_fee_per_gas_wei)
+        bids = _Bids()
+        for intent in pending:
+            attempt = newest[intent.intent_id]
+            if intent.intent_id in fresh:
+                await self._bid(bids, level, attempt, no_op=True)
+            elif passed_over or intent.intent_id in overdue:
+                await self._bid_more(bids, level, attempt, overdue=intent.intent_id in overdue)
+        if not _affordable(order.batch, pending, bids.same):
+            bids.same = {}
+        if not bids.same and not bids.no_ops:
+            return None
+        return Delivery(replacements=bids.same, no_ops=bids.no_ops)
+
+    async def level(self, deal_cap: int | None) -> FeeLevel:
+        """What gas costs now, under the chain's cap and the deal's."""
+        (answer,) = await self._rpc.batch([price_call(self._profile.fees)])
+        return fee_level(self._profile, self._rpc.expect(answer)).under(deal_cap)
+
+    async def _bid_more(
+        self, bids: _Bids, level: FeeLevel, attempt: Attempt, *, overdue: bool
+    ) -> None:
+        replacement = level.replacement(attempt.fees)
+        if replacement.reason is ReplacementReason.COMPETITIVE:
+            if overdue and not attempt.no_op:
+                await self._bid(bids, level, attempt, no_op=True)
+        elif replacement.fees is not None:
+            (bids.no_ops if attempt.no_op else bids.same)[attempt.intent_id] = replacement.fees
+        else:
+            await self._capped(level, attempt)
+
+    async def _bid(self, bids: _Bids, level: FeeLevel, attempt: Attempt, *, no_op: bool) -> None:
+        """Outbid an attempt, whether or not it would be mined as it is."""
+        fees = level.outbidding(attempt.fees).fees
+        if fees is None:
+            await self._capped(level, attempt)
+        else:
+            (bids.no_ops if no_op else bids.same)[attempt.intent_id] = fees
+
+    async def _capped(self, level: FeeLevel, attempt: Attempt) -> None:
+        await self._alerts.notice(AlertKind.FEE_CAP, attempt.intent_id, capped(level, attempt))
+
+    def _overdue(self, pending: Iterable[Intent], attempts: list[Attempt]) -> set[str]:
+        oldest: Mapping[str, Attempt] = {a.intent_id: a for a in reversed(attempts)}
+        limit = self._profile.limits.unknown_deadline_seconds
+        return {i.intent_id for i in pending if oldest[i.intent_id].age_seconds > limit}
+
+
+def capped(level: FeeLevel, attempt: Attempt) -> LimitExceeded:
+    """The error of a transaction that no bid under the cap can help."""
+    return LimitExceeded(
+        "gas costs more than the fee cap allows: the same transaction is sent again and again",
+        field="max_fee_per_gas_wei",
+        value=attempt.fees.max_fee_per_gas,
+        limit=level.cap,
+        actual=level.expected_price,
+        next_action="wait for the base fee to fall, or raise the cap in the profile",
+    )
+
+
+def _after_failure(pending: list[Intent], sighting: Sighting) -> list[str]:
+    """Pending intents come after everything that is mined, so after what failed as well."""
+    return [intent.intent_id for intent in pending] if sighting.failed() else []
+
+
+def _affordable(batch: PreparedBatch, pending: list[Intent], fees: Mapping[str, Fees]) -> bool:
+    """Whether the account can pay these fees.
+
+    The last one of a sweep sends what the gas before it leaves over, at the fees that were signed:
+    a higher fee before it would use up ether that it has promised to send.
+    """
+    if not fees or (len(pending) > 1 and pending[-1].spends_rest):
+        return not fees
+    try:
+        batch.with_fees(fees)
+    except LimitExceeded:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Workflows about a chain as a whole."""
