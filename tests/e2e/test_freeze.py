@@ -45,6 +45,20 @@ async def test_a_frozen_deal_completes_when_redemption_reopens(desk: Desk) -> No
     desk.books.check_exactly_once(ended, node)
 
 
+async def test_a_deal_waits_for_a_reserve_that_cannot_pay_for_it(desk: Desk) -> None:
+    node = desk.node()
+    with node.held():
+        deal_id = await walk_to(desk, Step.SWAP)
+        taken = node.empty_reserve()  # in the block of the swap
+    try:
+        waiting = await desk.status(deal_id, DealStatus.FROZEN)
+        assert "does not hold enough to pay" in waiting.doing
+        assert "wait for its reserve" in waiting.doing
+    finally:
+        node.refill(taken)
+    assert (await desk.end(deal_id)).status is DealStatus.COMPLETED
+
+
 async def test_a_frozen_deal_does_not_hold_up_the_others(desk: Desk) -> None:
     async with frozen_deal(desk) as deal_id:
         elsewhere = await desk.run(chain_id=651940)

@@ -21,6 +21,7 @@ OWNER: Final = DEPLOYER
 
 _SET_FROZEN: Final = Function("setFrozen(uint8,bool)")
 _SET_FEE: Final = Function("setFeeBps(uint256)")
+_WITHDRAW_RESERVE: Final = Function("withdrawReserve(uint256,address)")
 _SET_ANSWER: Final = Function("setAnswer(int192)")
 _ISSUE: Final = Function("issue(uint256)")
 _REDEEM: Final = 0
@@ -132,6 +133,16 @@ class Node:
     def thaw(self) -> None:
         """Reopen the redemption of USDTz."""
         self._order("redemption", _SET_FROZEN.encode(_REDEEM, False))  # noqa: FBT003 - the ABI's order
+
+    def empty_reserve(self) -> int:
+        """Take out what redemptions are paid from; returns how much it was, for `refill`."""
+        held = self.token("usdt", self.contracts["redemption"])
+        self._order("redemption", _WITHDRAW_RESERVE.encode(held, OWNER))
+        return held
+
+    def refill(self, units: int) -> None:
+        """Put it back."""
+        self._order("usdt", erc20.TRANSFER.encode(self.contracts["redemption"], units))
 
     @contextmanager
     def redemption_fee(self, basis_points: int, usual: int = 5) -> Iterator[None]:
