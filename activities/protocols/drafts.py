@@ -1,12 +1,14 @@
 """What a builder of steps returns, and the parts that every such draft is made of."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from activities.protocols import erc20
+from activities.protocols import erc20, uniswap
 from activities.protocols.multicall import Read
-from activities.protocols.reader import Look
+from activities.protocols.reader import ChainReader, Look
 from activities.rpc.fees import FeeLevel
+from activities.transactions.interface import PrepareBatch
+from domain.chains import ChainProfile, ModuleProfile
 from domain.errors import NotAllowed
 from domain.identifiers import Address
 from domain.transactions import Asset, Bound, Fees
@@ -69,9 +71,29 @@ def draft_of(
     )
 
 
+async def look_for(
+    reader: ChainReader, order: PrepareBatch, extra: list[Read], sender: Address | None = None
+) -> Look:
+    """Look at the account of an order, and at the fees that its deal may pay."""
+    look = await reader.look(order.request.module, order.account, sender or order.account, extra)
+    return replace(look, fees=look.fees.under(order.request.max_fee_per_gas_wei))
+
+
 def allowance_read(token: Address, owner: Address, spender: Address) -> Read:
     """What a spender is allowed of an owner's tokens."""
     return Read(token, erc20.ALLOWANCE, (owner, spender))
+
+
+def quote_read(
+    profile: ChainProfile, module: ModuleProfile, give: Address, get: Address, amount: int
+) -> Read:
+    """What a swap of exactly so much would pay, see `uniswap.quoted`."""
+    return Read(
+        profile.contract("uniswap_quoter"),
+        uniswap.QUOTE_EXACT_INPUT_SINGLE,
+        ((give, get, amount, module.pool_fee, uniswap.NO_PRICE_LIMIT),),
+        optional=True,  # a pool without liquidity must not keep from redeeming
+    )
 
 
 def approval(

@@ -13,13 +13,33 @@ where it is. Whatever is left then is what the exit path deals with.
 from dataclasses import dataclass, field
 from itertools import islice
 
-from activities.protocols import aave, erc20, uniswap
+from activities.protocols import aave, uniswap
 from activities.protocols.calls import DealCalls
-from activities.protocols.drafts import Call, Draft, allowance_read, approval, draft_of, exactly
+from activities.protocols.drafts import (
+    Call,
+    Draft,
+    allowance_read,
+    draft_of,
+    exactly,
+    look_for,
+    quote_read,
+)
 from activities.protocols.multicall import Read
 from activities.protocols.price_guard import PriceReader
 from activities.protocols.reader import ChainReader, Look, redemption_terms
+from activities.protocols.segments import (
+    ROUNDING,
+    Allowed,
+    Segment,
+    borrowing,
+    buying,
+    redeeming,
+    repayment,
+    supplying,
+    wrapping,
+)
 from activities.transactions.interface import PrepareBatch
+from domain.amounts import BASIS_POINTS, ceil_div
 from domain.exits import debt_bound
 from domain.limits import MAX_LTV_BPS
 from domain.market import RAY
@@ -28,9 +48,9 @@ from domain.runs import Run, RunMarket, fitting_run, plan_run, supplied
 from domain.swaps import least_size, loan_within
 from domain.transactions import Asset, Bound
 
-_ROUNDING = 1
-"""Aave keeps scaled balances: what is supplied or owed may come out one unit larger or smaller."""
 _NOTHING_ALLOWED = (0,)
+_EARNED_BPS = 1
+"""What collateral may earn if a run is not mined in one block, over what was supplied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +60,7 @@ class _RunLook:
     look: Look
     supplied: Position
     market: RunMarket
-    allowances: list[tuple[object, ...]]
+    allowances: list[Allowed]
     """Left by earlier attempts: WETH for Aave, par for the router, discount, par for Aave."""
     collateral_earns: bool
 
@@ -94,28 +114,18 @@ class RunBuilder:
         calls, joined = self._calls(order), _Segments()
         wei, now = order.sizing.wrap_wei, seen.look.timestamp
         for_supply, for_swap, for_redemption, for_repayment = seen.allowances
-        joined.add([calls.wrap(wei)], [exactly(Asset.WETH, wei), exactly(Asset.ETHER, -wei)])
-        joined.add(*_supplying(calls, wei, for_supply))
-        joined.add(
-            [calls.borrow(run.loan)],
-            [
-                exactly(Asset.PAR, run.loan),
-                Bound(
-                    asset=Asset.DEBT,
-                    minimum=run.loan - _ROUNDING,
-                    maximum=debt_bound(run.loan),
-                ),
-            ],
-        )
+        joined.add(*wrapping(calls, wei))
+        joined.add(*supplying(calls, wei, for_supply))
+        joined.add(*borrowing(calls, run.loan))
         for bought in run.bought:
-            joined.add(*_buying(calls, bought, run.loan, now, for_swap))
-            joined.add(*_redeeming(calls, bought, seen.market.terms.paid(bought), for_redemption))
+            joined.add(*buying(calls, bought, run.loan, now, for_swap))
+            joined.add(*redeeming(calls, bought, seen.market.terms.paid(bought), for_redemption))
             for_swap = for_redemption = _NOTHING_ALLOWED
         joined.add(*_repaying(calls, run.loan, for_repayment))
         joined.add(*_withdrawing(calls, wei))
         # Where collateral earns nothing it comes back to the wei. Elsewhere it may be one short,
         # and what is left of it is unwrapped when the deal is settled.
-        unwrapped = wei - _ROUNDING if seen.collateral_earns else wei
+        unwrapped = wei - ROUNDING if seen.collateral_earns else wei
         joined.add(
             [calls.unwrap(unwrapped)],
             [exactly(Asset.WETH, -unwrapped), exactly(Asset.ETHER, unwrapped)],
@@ -134,21 +144,24 @@ class RunBuilder:
                 (calls.par, calls.pool),
             )
         ]
-        redeeming = self._reader.redemption_reads(module)
+        redemption_reads = self._reader.redemption_reads(module)
         prices = PriceReader(self._profile, module)
         priced = prices.reads()
         reads = [
             *allowances,
             Read(calls.pool, aave.GET_RESERVE_NORMALIZED_INCOME, (calls.collateral,)),
-            *redeeming,
+            *redemption_reads,
             *priced,
-            *(self._quote(calls, module.pool_fee, loan * number) for number in quotes),
+            *(
+                quote_read(self._profile, module, calls.par, calls.discount, loan * number)
+                for number in quotes
+            ),
         ]
-        look = await self._reader.look(order.request.module, order.account, order.account, reads)
+        look = await look_for(self._reader, order, reads)
         values = iter(look.values)
         allowed = list(islice(values, len(allowances)))
         (income,) = next(values)
-        terms = redemption_terms(list(islice(values, len(redeeming))))
+        terms = redemption_terms(list(islice(values, len(redemption_reads))))
         guard = prices.guard(list(islice(values, len(priced))), terms, look.timestamp)
         return _RunLook(
             look=look,
@@ -163,14 +176,6 @@ class RunBuilder:
             collateral_earns=income != RAY,
         )
 
-    def _quote(self, calls: DealCalls, pool_fee: int, amount: int) -> Read:
-        return Read(
-            self._profile.contract("uniswap_quoter"),
-            uniswap.QUOTE_EXACT_INPUT_SINGLE,
-            ((calls.par, calls.discount, amount, pool_fee, uniswap.NO_PRICE_LIMIT),),
-            optional=True,
-        )
-
     def _calls(self, order: PrepareBatch) -> DealCalls:
         module = self._profile.module(order.request.module)
         return DealCalls(self._profile, module, order.account)
@@ -180,62 +185,18 @@ def _limit_bps(order: PrepareBatch) -> int:
     return min(order.request.max_ltv_bps, MAX_LTV_BPS)
 
 
-def _supplying(
-    calls: DealCalls, wei: int, allowed: tuple[object, ...]
-) -> tuple[list[Call], list[Bound]]:
-    return [
-        *approval(calls.collateral, calls.pool, wei, allowed, "Allow Aave to take the WETH"),
-        calls.supply(wei),
-    ], [
-        exactly(Asset.WETH, -wei),
-        Bound(asset=Asset.COLLATERAL, minimum=wei - _ROUNDING, maximum=wei + _ROUNDING),
+def _repaying(calls: DealCalls, loan: int, allowed: Allowed) -> Segment:
+    """The whole debt, which is the loan if it is repaid in the same block."""
+    return repayment(calls, loan, allowed), [
+        Bound(asset=Asset.PAR, minimum=-debt_bound(loan), maximum=ROUNDING - loan),
+        Bound(asset=Asset.DEBT, minimum=-debt_bound(loan), maximum=ROUNDING - loan),
     ]
 
 
-def _buying(
-    calls: DealCalls, bought: int, maximum: int, now: int, allowed: tuple[object, ...]
-) -> tuple[list[Call], list[Bound]]:
-    """A purchase, and what it has not used of its allowance taken back."""
-    return [
-        *approval(calls.par, calls.router, maximum, allowed, "Allow the router to swap"),
-        calls.buy(bought, maximum, now),
-        Call(
-            calls.par,
-            "Take back the rest of the router's allowance",
-            erc20.APPROVE.encode(calls.router, 0),
-        ),
-    ], [
-        exactly(Asset.DISCOUNT, bought),
-        Bound(asset=Asset.PAR, minimum=-maximum, maximum=-1),
-    ]
-
-
-def _redeeming(
-    calls: DealCalls, amount: int, paid: int, allowed: tuple[object, ...]
-) -> tuple[list[Call], list[Bound]]:
-    return [
-        *approval(calls.discount, calls.redemption, amount, allowed, "Allow the redemption"),
-        calls.redeem(amount),
-    ], [exactly(Asset.DISCOUNT, -amount), exactly(Asset.PAR, paid)]
-
-
-def _repaying(
-    calls: DealCalls, loan: int, allowed: tuple[object, ...]
-) -> tuple[list[Call], list[Bound]]:
-    bound = debt_bound(loan)
-    return [
-        *approval(calls.par, calls.pool, bound, allowed, "Allow Aave to take the debt"),
-        calls.repay(),
-    ], [
-        Bound(asset=Asset.PAR, minimum=-bound, maximum=_ROUNDING - loan),
-        Bound(asset=Asset.DEBT, minimum=-bound, maximum=_ROUNDING - loan),
-    ]
-
-
-def _withdrawing(calls: DealCalls, wei: int) -> tuple[list[Call], list[Bound]]:
+def _withdrawing(calls: DealCalls, wei: int) -> Segment:
     """All of the collateral; if the batch is torn apart it may have earned a little meanwhile."""
-    earned = debt_bound(wei)
+    most = wei + ceil_div(wei * _EARNED_BPS, BASIS_POINTS)
     return [calls.withdraw()], [
-        Bound(asset=Asset.WETH, minimum=wei - _ROUNDING, maximum=earned),
-        Bound(asset=Asset.COLLATERAL, minimum=-earned, maximum=_ROUNDING - wei),
+        Bound(asset=Asset.WETH, minimum=wei - ROUNDING, maximum=most),
+        Bound(asset=Asset.COLLATERAL, minimum=-most, maximum=ROUNDING - wei),
     ]

@@ -5,11 +5,10 @@ here signs, numbers or sends.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from typing import Final
 
-from activities.protocols import aave, erc20, redemption, uniswap, weth
-from activities.protocols.calls import SWAP_DEADLINE_SECONDS
+from activities.protocols import erc20, uniswap
+from activities.protocols.calls import DealCalls
 from activities.protocols.drafts import (
     Call,
     Draft,
@@ -17,11 +16,20 @@ from activities.protocols.drafts import (
     approval,
     draft_of,
     exactly,
+    look_for,
+    quote_read,
 )
 from activities.protocols.multicall import Read
 from activities.protocols.price_guard import PriceReader
 from activities.protocols.reader import ChainReader, Look, redemption_terms
 from activities.protocols.runs import RunBuilder
+from activities.protocols.segments import (
+    borrowing,
+    redeeming,
+    repayment,
+    supplying,
+    wrapping,
+)
 from activities.transactions.interface import PrepareBatch
 from domain.amounts import BASIS_POINTS, UINT256_MAX, ceil_div
 from domain.deals import Step
@@ -41,8 +49,6 @@ from domain.transactions import Asset, Bound
 
 _WETH_DUST: Final = 10**9
 """Interest on the collateral between looking and withdrawing, in wei; the next round unwraps it."""
-_ONE_UNIT: Final = 1
-"""Rounding of Aave's scaled balances: a supplied amount may come back one unit smaller."""
 
 
 class StepBuilder:
@@ -84,74 +90,52 @@ class StepBuilder:
 
     async def _wrap(self, order: PrepareBatch) -> Draft:
         look = await self._look(order)
-        amount = order.sizing.wrap_wei
-        call = Call(
-            self._contract(order, "collateral"), "Wrap ETH", weth.DEPOSIT.encode(), value=amount
-        )
-        bounds = [exactly(Asset.WETH, amount), exactly(Asset.ETHER, -amount)]
-        return draft_of(look, [call], bounds)
+        return draft_of(look, *wrapping(self._calls(order), order.sizing.wrap_wei))
 
     async def _collateralize(self, order: PrepareBatch) -> Draft:
-        token, pool = self._contract(order, "collateral"), self.profile.contract("aave_pool")
-        look = await self._look(order, [allowance_read(token, order.account, pool)])
-        amount = order.sizing.wrap_wei
-        supply = aave.SUPPLY.encode(token, amount, order.account, aave.NO_REFERRAL)
-        calls = [
-            *approval(token, pool, amount, look.values[0], "Allow Aave to take the WETH"),
-            Call(pool, "Supply WETH as collateral", supply),
-        ]
-        bounds = [
-            exactly(Asset.WETH, -amount),
-            Bound(asset=Asset.COLLATERAL, minimum=amount - _ONE_UNIT, maximum=amount + _ONE_UNIT),
-        ]
-        return draft_of(look, calls, bounds)
+        calls = self._calls(order)
+        look = await self._look(
+            order, [allowance_read(calls.collateral, order.account, calls.pool)]
+        )
+        return draft_of(look, *supplying(calls, order.sizing.wrap_wei, look.values[0]))
 
     async def _borrow(self, order: PrepareBatch) -> Draft:
         """Borrow as sized, or a little less where the collateral has lost a little value."""
         look = await self._look(order)
         limit = min(order.request.max_ltv_bps, MAX_LTV_BPS)
         amount = loan_within(look.position, order.sizing.borrow, limit, _least(order))
-        token = self._contract(order, "par_token")
-        data = aave.BORROW.encode(
-            token, amount, aave.VARIABLE_RATE, aave.NO_REFERRAL, order.account
-        )
-        call = Call(self.profile.contract("aave_pool"), "Borrow at the variable rate", data)
-        bounds = [
-            exactly(Asset.PAR, amount),
-            Bound(asset=Asset.DEBT, minimum=amount - _ONE_UNIT, maximum=debt_bound(amount)),
-        ]
-        return draft_of(look, [call], bounds)
+        return draft_of(look, *borrowing(self._calls(order), amount))
 
     async def _swap(self, order: PrepareBatch) -> Draft:
         """Swap as sized, or a little less where the markets have moved a little."""
-        par, discount = (self._contract(order, name) for name in ("par_token", "discount_token"))
         amount = order.sizing.borrow
         look = await self._look_at_swap(order, amount)
         fits = fitting(look.position, amount, uniswap.quoted(look.values[1]))
         if _least(order) <= fits < amount:
             amount = fits
             look = await self._look_at_swap(order, amount)
-        quote, redeeming = uniswap.quoted(look.values[1]), redemption_terms(look.values[2:6])
-        guard = self._prices(order).guard(look.values[6:], redeeming, look.timestamp)
+        quote, offered = uniswap.quoted(look.values[1]), redemption_terms(look.values[2:6])
+        guard = self._prices(order).guard(look.values[6:], offered, look.timestamp)
         ensure_exposure(look.position, amount, quote)
         minimum = max(
             guard.buying(amount, quote),
-            least_received(redeeming, amount, quote, order.request.max_slippage_bps),
+            least_received(offered, amount, quote, order.request.max_slippage_bps),
         )
-        calls = self._exchange(order, look, (par, discount), amount, minimum)
+        calls = self._calls(order)
+        swap = self._exchange(calls, look, (calls.par, calls.discount), amount, minimum)
         bounds = [
             exactly(Asset.PAR, -amount),
             Bound(asset=Asset.DISCOUNT, minimum=minimum, maximum=UINT256_MAX),
         ]
-        return draft_of(look, calls, bounds)
+        return draft_of(look, swap, bounds)
 
     async def _look_at_swap(self, order: PrepareBatch, amount: int) -> Look:
-        par, discount = (self._contract(order, name) for name in ("par_token", "discount_token"))
+        calls = self._calls(order)
         return await self._look(
             order,
             [
-                self._router_allowance(order, par),
-                self._quote(order, par, discount, amount),
+                allowance_read(calls.par, order.account, calls.router),
+                self._quote(order, calls.par, calls.discount, amount),
                 *self.reader.redemption_reads(self.profile.module(order.request.module)),
                 *self._prices(order).reads(),
             ],
@@ -162,16 +146,15 @@ class StepBuilder:
         look = await self._look(
             order, [*self.reader.redemption_reads(terms), self._redemption_allowance(order)]
         )
-        redeeming = redemption_terms(look.values[:-1])
-        ensure_redeemable(redeeming, look.position.discount)
-        return self._redemption(order, look, redeeming)
+        offered = redemption_terms(look.values[:-1])
+        ensure_redeemable(offered, look.position.discount)
+        return self._redemption(order, look, offered)
 
     async def _top_up(self, order: PrepareBatch) -> Draft:
         look = await self._look(order, sender=self.treasury)
         amount = max(0, topped_up(look.position.debt) - look.position.par)
-        token = self._contract(order, "par_token")
         call = Call(
-            token,
+            self._calls(order).par,
             "Make up the shortfall from the treasury",
             erc20.TRANSFER.encode(order.account, amount),
         )
@@ -183,43 +166,43 @@ class StepBuilder:
         terms = self.profile.module(order.request.module)
         position = await self.reader.position(order.request.module, order.account)
         amount = position.discount
-        par, discount = (self._contract(order, name) for name in ("par_token", "discount_token"))
+        calls = self._calls(order)
         look = await self._look(
             order,
             [
-                self._router_allowance(order, discount),
-                self._quote(order, discount, par, amount),
+                allowance_read(calls.discount, order.account, calls.router),
+                self._quote(order, calls.discount, calls.par, amount),
                 *self.reader.redemption_reads(terms),
                 *self._prices(order).reads(),
                 self._redemption_allowance(order),
             ],
         )
-        quote, redeeming = uniswap.quoted(look.values[1]), redemption_terms(look.values[2:6])
-        if redeeming.redeemable >= amount and not redeeming.frozen:
-            return self._redemption(order, look, redeeming)
-        guard = self._prices(order).guard(look.values[6:-1], redeeming, look.timestamp)
+        quote, offered = uniswap.quoted(look.values[1]), redemption_terms(look.values[2:6])
+        if offered.redeemable >= amount and not offered.frozen:
+            return self._redemption(order, look, offered)
+        guard = self._prices(order).guard(look.values[6:-1], offered, look.timestamp)
         minimum = quote - ceil_div(quote * order.request.max_slippage_bps, BASIS_POINTS)
         minimum = max(minimum, guard.selling(amount, quote))
-        calls = self._exchange(order, look, (discount, par), amount, minimum)
+        swap = self._exchange(calls, look, (calls.discount, calls.par), amount, minimum)
         bounds = [
             exactly(Asset.DISCOUNT, -amount),
             Bound(asset=Asset.PAR, minimum=minimum, maximum=UINT256_MAX),
         ]
-        return draft_of(look, calls, bounds)
+        return draft_of(look, swap, bounds)
 
     async def _settle(self, order: PrepareBatch) -> Draft:
         """Repay, withdraw and unwrap: what of it there is to do."""
-        par, collateral = (self._contract(order, name) for name in ("par_token", "collateral"))
-        pool = self.profile.contract("aave_pool")
-        look = await self._look(order, [allowance_read(par, order.account, pool)])
-        position, calls = look.position, list[Call]()
+        calls = self._calls(order)
+        look = await self._look(order, [allowance_read(calls.par, order.account, calls.pool)])
+        position, settling = look.position, list[Call]()
         if position.debt:
-            calls += self._repayment(order, look, par)
+            settling += repayment(calls, position.debt, look.values[0])
         if position.collateral:
-            data = aave.WITHDRAW.encode(collateral, aave.ALL, order.account)
-            calls.append(Call(pool, "Withdraw all collateral", data))
-        calls += self._unwrapping(collateral, position.weth + position.collateral)
-        return draft_of(look, calls, _settled(look))
+            settling.append(calls.withdraw())
+        unwrapped = position.weth + position.collateral
+        if unwrapped:
+            settling.append(calls.unwrap(unwrapped))
+        return draft_of(look, settling, _settled(look))
 
     async def _sweep(self, order: PrepareBatch) -> Draft:
         """Send home all par tokens, then every wei that is left after the gas.
@@ -230,84 +213,50 @@ class StepBuilder:
         calls = list[Call]()
         if look.position.par:
             data = erc20.TRANSFER.encode(self.treasury, look.position.par)
-            token = self._contract(order, "par_token")
+            token = self._calls(order).par
             calls.append(Call(token, "Pay the par tokens to the treasury", data))
         calls.append(Call(self.treasury, "Sweep the ether home", spends_rest=True))
         bounds = [exactly(Asset.PAR, -look.position.par)]
         return draft_of(look, calls, bounds, fees=look.fees.maximum_exact)
 
-    def _repayment(self, order: PrepareBatch, look: Look, par: Address) -> list[Call]:
-        pool, bound = self.profile.contract("aave_pool"), debt_bound(look.position.debt)
-        repay = aave.REPAY.encode(par, aave.ALL, aave.VARIABLE_RATE, order.account)
-        return [
-            *approval(par, pool, bound, look.values[0], "Allow Aave to take the debt"),
-            Call(pool, "Repay the whole debt", repay),
-        ]
-
-    def _unwrapping(self, collateral: Address, amount: int) -> list[Call]:
-        if not amount:
-            return []
-        return [Call(collateral, "Unwrap to ETH", weth.WITHDRAW.encode(amount))]
-
     def _redemption(self, order: PrepareBatch, look: Look, terms: RedemptionTerms) -> Draft:
-        amount = look.position.discount
-        target, token = self._contract(order, "redemption"), self._contract(order, "discount_token")
-        calls = [
-            *approval(token, target, amount, look.values[-1], "Allow the redemption"),
-            Call(target, "Redeem at par", redemption.REDEEM.encode(amount, order.account)),
-        ]
-        bounds = [exactly(Asset.DISCOUNT, -amount), exactly(Asset.PAR, terms.paid(amount))]
-        return draft_of(look, calls, bounds)
+        amount, allowed = look.position.discount, look.values[-1]
+        segment = redeeming(self._calls(order), amount, terms.paid(amount), allowed)
+        return draft_of(look, *segment)
 
     def _exchange(
         self,
-        order: PrepareBatch,
+        calls: DealCalls,
         look: Look,
         pair: tuple[Address, Address],
         amount: int,
         minimum: int,
     ) -> list[Call]:
         """Approve and swap exactly `amount` for at least `minimum`, before a deadline."""
-        router = self.profile.contract("uniswap_router")
-        fee = self.profile.module(order.request.module).pool_fee
-        deadline = look.timestamp + SWAP_DEADLINE_SECONDS
-        swap = uniswap.EXACT_INPUT_SINGLE.encode(
-            (*pair, fee, order.account, deadline, amount, minimum, 0)
-        )
+        allowed, purpose = look.values[0], "Allow the router to swap"
         return [
-            *approval(pair[0], router, amount, look.values[0], "Allow the router to swap"),
-            Call(router, "Swap on Uniswap v3", swap),
+            *approval(pair[0], calls.router, amount, allowed, purpose),
+            calls.swap(*pair, amount, minimum, look.timestamp),
         ]
 
     def _quote(self, order: PrepareBatch, give: Address, get: Address, amount: int) -> Read:
-        fee = self.profile.module(order.request.module).pool_fee
-        return Read(
-            self.profile.contract("uniswap_quoter"),
-            uniswap.QUOTE_EXACT_INPUT_SINGLE,
-            ((give, get, amount, fee, 0),),
-            optional=True,  # a pool without liquidity must not keep from redeeming
-        )
+        module = self.profile.module(order.request.module)
+        return quote_read(self.profile, module, give, get, amount)
 
     def _prices(self, order: PrepareBatch) -> PriceReader:
         return PriceReader(self.profile, self.profile.module(order.request.module))
 
-    def _router_allowance(self, order: PrepareBatch, token: Address) -> Read:
-        return allowance_read(token, order.account, self.profile.contract("uniswap_router"))
-
     def _redemption_allowance(self, order: PrepareBatch) -> Read:
-        token, target = self._contract(order, "discount_token"), self._contract(order, "redemption")
-        return allowance_read(token, order.account, target)
+        calls = self._calls(order)
+        return allowance_read(calls.discount, order.account, calls.redemption)
 
     async def _look(
         self, order: PrepareBatch, extra: list[Read] | None = None, sender: Address | None = None
     ) -> Look:
-        look = await self.reader.look(
-            order.request.module, order.account, sender or order.account, extra or []
-        )
-        return replace(look, fees=look.fees.under(order.request.max_fee_per_gas_wei))
+        return await look_for(self.reader, order, extra or [], sender)
 
-    def _contract(self, order: PrepareBatch, field: str) -> Address:
-        return self.profile.contract(getattr(self.profile.module(order.request.module), field))
+    def _calls(self, order: PrepareBatch) -> DealCalls:
+        return DealCalls(self.profile, self.profile.module(order.request.module), order.account)
 
 
 def _settled(look: Look) -> list[Bound]:
