@@ -1,4 +1,4 @@
-"""`deal chain`: what can be asked about chains.
+"""`deal chain`: what can be asked about chains and for them.
 
 How it is done is imported when a command runs, as in `starters.cli.main`.
 """
@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from starters.cli.options import OutputOption
+from starters.cli.options import OutputOption, ReasonOption, WhoOption, YesOption
 from starters.cli.output import settled
 from starters.cli.process import run_async
 
-app = typer.Typer(help="Look at chains.", no_args_is_help=True)
+app = typer.Typer(help="Look at chains, and release one that was latched.", no_args_is_help=True)
 
 
 @app.command()
@@ -28,3 +28,18 @@ def status(
     from starters.cli.chain_status import status as run
 
     run_async(run(chain, settled(output), watch=watch))
+
+
+@app.command()
+def release(
+    chain: Annotated[str, typer.Argument(metavar="CHAIN", help="The chain's id.")],
+    reason: ReasonOption,
+    who: WhoOption = None,
+    *,
+    yes: YesOption = False,
+    output: OutputOption = None,
+) -> None:
+    """Let a latched chain be signed for again, after having looked at it."""
+    from starters.cli.chain_release import release as run
+
+    run_async(run(chain, reason, who, settled(output), sure=yes))

@@ -87,7 +87,7 @@ def _endpoints(endpoints: tuple[Endpoint, ...]) -> Table:
     for endpoint in endpoints:
         latency = endpoint.latency_ms
         table.add_row(
-            f"{endpoint.number} {endpoint.label}",
+            f"{endpoint.number} {endpoint.label}" + (" (private)" if endpoint.private else ""),
             _health(endpoint),
             endpoint.circuit,
             _number(endpoint.head),

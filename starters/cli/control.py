@@ -63,11 +63,11 @@ def parse_message(reason: str, who: str | None) -> CommandMessage:
         ) from None
 
 
-def require_terminal(command: Command) -> None:
+def require_terminal(command: str, what: str = "a deal") -> None:
     """Raise `InvalidInput` where there is nobody to ask."""
     if not sys.stdin.isatty():
         raise InvalidInput(
-            f"{command} changes a deal, and there is no terminal to ask whether that is meant",
+            f"{command} changes {what}, and there is no terminal to ask whether that is meant",
             field="yes",
             limit="--yes where no terminal is",
             next_action="add --yes",

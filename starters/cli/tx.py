@@ -1,4 +1,4 @@
-"""`deal tx`: what can be asked about transactions.
+"""`deal tx`: what can be asked about transactions and for them.
 
 How it is done is imported when a command runs, as in `starters.cli.main`.
 """
@@ -8,17 +8,28 @@ from typing import Annotated
 
 import typer
 
-from starters.cli.options import OutputOption
-from starters.cli.output import settled
+from starters.cli.options import (
+    CommandIdOption,
+    OutputOption,
+    ReasonOption,
+    WhoOption,
+    YesOption,
+)
+from starters.cli.output import Output, settled
 from starters.cli.process import run_async
 
 app = typer.Typer(
-    help="Look at transactions.",
+    help="Look at transactions; send one again, pay more for it, or replace it by a no-op.",
     no_args_is_help=True,
 )
 
 IntentArgument = Annotated[
     str, typer.Argument(metavar="INTENT", help="Its intent id, or the hash of one of its attempts.")
+]
+WaitOption = Annotated[bool, typer.Option("--wait", help="Follow it until it is in a block.")]
+TimeoutOption = Annotated[
+    float | None,
+    typer.Option(min=0, help="Seconds to wait at most [default: as long as it takes]."),
 ]
 
 
@@ -53,3 +64,78 @@ def show(intent: IntentArgument, output: OutputOption = None) -> None:
     from starters.cli.tx_show import show_intent
 
     run_async(show_intent(intent, settled(output)))
+
+
+@app.command()
+def rebroadcast(  # noqa: PLR0913 - the options of the command
+    intent: IntentArgument,
+    reason: ReasonOption,
+    who: WhoOption = None,
+    command_id: CommandIdOption = None,
+    *,
+    yes: YesOption = False,
+    wait: WaitOption = False,
+    timeout: TimeoutOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Send the same bytes again, to every endpoint."""
+    _act("rebroadcast", intent, reason, who, command_id, yes, wait, timeout, output)
+
+
+@app.command()
+def bump(  # noqa: PLR0913 - the options of the command
+    intent: IntentArgument,
+    reason: ReasonOption,
+    who: WhoOption = None,
+    command_id: CommandIdOption = None,
+    *,
+    yes: YesOption = False,
+    wait: WaitOption = False,
+    timeout: TimeoutOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Sign it again at a higher fee, at the same nonce, and send that."""
+    _act("bump", intent, reason, who, command_id, yes, wait, timeout, output)
+
+
+@app.command()
+def cancel(  # noqa: PLR0913 - the options of the command
+    intent: IntentArgument,
+    reason: ReasonOption,
+    who: WhoOption = None,
+    command_id: CommandIdOption = None,
+    *,
+    yes: YesOption = False,
+    wait: WaitOption = False,
+    timeout: TimeoutOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Send a no-op at the same nonce; whichever of the two is mined decides."""
+    _act("cancel", intent, reason, who, command_id, yes, wait, timeout, output)
+
+
+def _act(  # noqa: PLR0913, PLR0917 - as the commands have them
+    action: str,
+    intent: str,
+    reason: str,
+    who: str | None,
+    command_id: str | None,
+    sure: bool,
+    wait: bool,
+    timeout: float | None,
+    output: Output | None,
+) -> None:
+    from activities.transactions.interface import Action
+    from starters.cli.tx_act import Order, act
+
+    order = Order(
+        action=Action(action),
+        intent=intent,
+        reason=reason,
+        who=who,
+        command_id=command_id,
+        sure=sure,
+        wait=wait,
+        timeout=timeout,
+    )
+    run_async(act(order, settled(output)))

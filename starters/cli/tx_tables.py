@@ -8,6 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from activities.transactions.interface import TransactionView
 from domain.transactions import IntentState
 from starters.cli import formats
 from starters.cli.tables import facts
@@ -124,6 +125,18 @@ def attempts_table(attempts: Iterable[AttemptView]) -> Table:
             fees_text(attempt.max_fee_per_gas, attempt.max_priority_fee_per_gas),
             formats.moment(attempt.created_at),
         )
+    return table
+
+
+def action_facts(view: TransactionView) -> Table:
+    """What was sent, and how the intent stands then."""
+    table = facts()
+    table.add_row("intent", Text(view.intent_id, style="bold"))
+    table.add_row("nonce", str(view.nonce))
+    table.add_row("done", view.action)
+    table.add_row("state", state_text(view.state))
+    table.add_row("transaction", view.transaction_hash or "none")
+    table.add_row("note", Text(view.note))
     return table
 
 

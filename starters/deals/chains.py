@@ -39,10 +39,14 @@ class _Model(BaseModel):
 
 
 class Endpoint(_Model):
-    """An endpoint as its pool sees it; `lag` is in blocks, `label` holds no secret."""
+    """An endpoint as its pool sees it; `lag` is in blocks, `label` holds no secret.
+
+    A private one only takes transactions, and keeps them to itself.
+    """
 
     number: int
     label: str
+    private: bool = False
     healthy: bool
     circuit: str
     head: int | None = None

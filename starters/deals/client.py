@@ -16,12 +16,14 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import TemporalError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
-from domain.deals import SETTLED, Command, DealRequest, check_command, ensure_same_request
+from activities.transactions.interface import TransactionView
+from domain.deals import CLOSED, SETTLED, Command, DealRequest, check_command, ensure_same_request
 from domain.errors import NotFound, OutcomeUnknown, Unavailable, WaitTimedOut
 from domain.identifiers import DealId
 from domain.views import DealView
+from starters.deals.acting import closed_deal
 from starters.deals.failures import domain_errors
-from workflows.deal.messages import CommandMessage
+from workflows.deal.messages import CommandMessage, TransactionMessage
 from workflows.deal.workflow import TASK_QUEUE, DealWorkflow, workflow_id
 
 _ADMISSION_ID: Final = "admission"
@@ -103,6 +105,29 @@ class DealClient:
         except NotFound:
             # Temporal says so of a workflow that has ended, too.
             check_command(command, (await self.view(deal_id)).status)
+            raise
+
+    async def transact(
+        self, deal_id: DealId, message: TransactionMessage, command_id: str
+    ) -> TransactionView:
+        """Act on one transaction of a deal; the same `command_id` again is the same command.
+
+        Raises `NotFound`, `NotAllowed`, `LimitExceeded` (the fee would be above the cap) and
+        `OutcomeUnknown`.
+        """
+        unknown = _unknown(
+            deal_id,
+            f"it is not known whether {message.intent_id} was given {message.action}",
+            f"give it again under the same command id, {command_id}",
+        )
+        sent = self._handle(deal_id).execute_update(DealWorkflow.transact, message, id=command_id)
+        try:
+            return await _answer(deal_id, sent, unknown)
+        except NotFound:
+            # Temporal says so of a workflow that has ended, too.
+            status = (await self.view(deal_id)).status
+            if status in CLOSED:
+                raise closed_deal(message.action, deal_id, status) from None
             raise
 
     async def watch(self, deal_id: DealId) -> AsyncGenerator[DealView, None]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, NamedTuple
 
 from temporalio.client import (
     WorkflowFailureError,
@@ -30,6 +30,14 @@ _PASSING: Final = frozenset(
 )
 
 
+class About(NamedTuple):
+    """What a request to Temporal is about: in words, and as field and value of an error."""
+
+    text: str
+    field: str
+    value: object
+
+
 @contextmanager
 def domain_errors(deal_id: DealId) -> Iterator[None]:
     """Raise the domain's error for whatever Temporal answers about a deal.
@@ -38,13 +46,25 @@ def domain_errors(deal_id: DealId) -> Iterator[None]:
     ended from outside), or the error that the workflow itself gave.
     """
     try:
+        with errors_about(About(f"deal {deal_id}", "deal_id", deal_id)):
+            yield
+    except RPCError as error:
+        raise not_found(deal_id) from error
+
+
+@contextmanager
+def errors_about(about: About) -> Iterator[None]:
+    """Raise the domain's error likewise; that there is no such workflow stays an `RPCError`."""
+    try:
         yield
     except (WorkflowUpdateFailedError, WorkflowQueryFailedError, WorkflowQueryRejectedError) as e:
         raise error_from(problem_of(e)) from e
     except WorkflowFailureError as error:
-        raise _failure(deal_id, error) from error
+        raise _failure(about, error) from error
     except RPCError as error:
-        raise _rpc(deal_id, error) from error
+        if error.status is RPCStatusCode.NOT_FOUND:
+            raise
+        raise _rpc(about, error) from error
 
 
 def not_found(deal_id: DealId) -> NotFound:
@@ -57,34 +77,33 @@ def not_found(deal_id: DealId) -> NotFound:
     )
 
 
-def _failure(deal_id: DealId, error: WorkflowFailureError) -> DealError:
+def _failure(about: About, error: WorkflowFailureError) -> DealError:
     if isinstance(error.cause, ApplicationError):
         return error_from(problem_of(error))
     # Terminated, cancelled or timed out by the server: nobody has looked at what was done.
     return OutcomeUnknown(
-        f"the workflow of deal {deal_id} was ended from outside",
-        field="deal_id",
-        value=deal_id,
+        f"the workflow of {about.text} was ended from outside",
+        field=about.field,
+        value=about.value,
         actual=str(error.cause),
         next_action="look at the last step with `deal show` and at its account on the chain",
     )
 
 
-def _rpc(deal_id: DealId, error: RPCError) -> DealError:
-    if error.status is RPCStatusCode.NOT_FOUND:
-        return not_found(deal_id)
+def _rpc(about: About, error: RPCError) -> DealError:
+    actual = f"{error.status.name}: {error.message}"
     if error.status in _PASSING:
         return Unavailable(
-            f"nobody answers for deal {deal_id} now",
-            field="deal_id",
-            value=deal_id,
-            actual=f"{error.status.name}: {error.message}",
+            f"nobody answers for {about.text} now",
+            field=about.field,
+            value=about.value,
+            actual=actual,
             next_action="check that Temporal and the deals worker run, and try again",
         )
     return DealError(
-        f"Temporal refuses the request for deal {deal_id}",
-        field="deal_id",
-        value=deal_id,
-        actual=f"{error.status.name}: {error.message}",
+        f"Temporal refuses the request for {about.text}",
+        field=about.field,
+        value=about.value,
+        actual=actual,
         next_action="check TEMPORAL_NAMESPACE and the credentials",
     )

@@ -15,7 +15,9 @@ from starters.deals.paging import DEFAULT_LIMIT, check_limit, cursor_parts, curs
 
 _COLUMNS: Final = """
     intent.intent_id, intent.deal_id, intent.chain_id, intent.sender AS account, intent.nonce,
-    intent.purpose, intent.state, intent.block_number, intent.created_at, intent.updated_at,
+    intent.purpose, intent.state, intent.created_at, intent.updated_at,
+    CASE WHEN intent.state IN ('INCLUDED', 'REVERTED', 'REPLACED', 'FINALIZED')
+        THEN intent.block_number END AS block_number,
     extract(epoch FROM clock_timestamp() - intent.created_at)::float AS age_seconds
 """
 
@@ -50,11 +52,8 @@ SELECT {_COLUMNS}, intent.batch_key, intent.to_address AS to, intent.value_wei A
     '0x' || encode(intent.data, 'hex') AS data, intent.gas_limit, intent.body_digest,
     intent.block_hash, intent.mined_hash, intent.gas_used,
     intent.effective_gas_price_wei AS effective_gas_price,
-    deal.status AS deal_status, step.outcome -> 'problem' AS problem,
-    jsonb_path_query_first(
-        step.outcome, '$.inclusions[*] ? (@.intent_id == $id)',
-        jsonb_build_object('id', intent.intent_id)
-    ) -> 'succeeded' AS succeeded, (
+    CASE WHEN intent.block_hash IS NOT NULL THEN intent.succeeded END AS succeeded,
+    deal.status AS deal_status, step.outcome -> 'problem' AS problem, (
         SELECT coalesce(jsonb_agg(jsonb_build_object(
             'transaction_hash', attempt.transaction_hash, 'no_op', attempt.no_op,
             'max_fee_per_gas', attempt.max_fee_per_gas_wei,
@@ -152,8 +151,8 @@ class Alert(_Model):
 class IntentDetail(_Intent):
     """Everything that is recorded about an intent; amounts in wei.
 
-    `problem` is the one its step ended with, and `succeeded` what its receipt said; both are
-    None until the step has ended.
+    `succeeded` is what the receipt of the attempt in a block says, None while none is in one;
+    `problem` the one its step ended with.
     """
 
     batch_key: str

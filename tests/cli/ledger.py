@@ -108,12 +108,12 @@ class Ledger:
     def move(self, intent_id: str, *states: str, mined: str | None = None) -> None:
         """Move an intent through these states; in a block, it is in number 9."""
         for state in states:
-            block = (9, hash_of("block"), mined, 50_000, 3 * GWEI) if mined else (None,) * 5
-            if state not in {"INCLUDED", "REVERTED", "REPLACED", "FINALIZED"}:
-                block = (None,) * 5
+            block = (9, hash_of("block"), mined, 50_000, 3 * GWEI, state != "REVERTED")
+            if mined is None or state not in {"INCLUDED", "REVERTED", "REPLACED", "FINALIZED"}:
+                block = (None,) * 6
             self.execute(
                 "UPDATE transactions.intents SET state = %s, block_number = %s, block_hash = %s,"
-                " mined_hash = %s, gas_used = %s, effective_gas_price_wei = %s"
+                " mined_hash = %s, gas_used = %s, effective_gas_price_wei = %s, succeeded = %s"
                 " WHERE intent_id = %s",
                 state,
                 *block,

@@ -30,8 +30,8 @@ OBSERVED: dict[str, Any] = {
             "weight": 1,
         },
         {
-            "number": 1, "label": "other.example", "healthy": False, "circuit": "open",
-            "head": 90, "lag": 30, "latency_ms": None, "chain_id_ok": True,
+            "number": 1, "label": "other.example", "private": True, "healthy": False,
+            "circuit": "open", "head": 90, "lag": 30, "latency_ms": None, "chain_id_ok": True,
             "last_error": "timed out", "weight": 1,
         },
     ],
@@ -109,8 +109,9 @@ def test_a_table_has_all_of_it(chains: Deal, ledger: Ledger) -> None:
     assert answer.code == 0
     parts = [
         "138 DeFi Oracle Meta Mainnet", "0 s ago", "118 (2 behind)", "3 gwei", "100 gwei",
-        "nothing is signed: block 90 is another now", "node.example", "1.2 ms", "unhealthy",
-        "timed out", ACCOUNT, "2   5", "nonce_gap", "look at it",
+        "nothing is signed: block 90 is another now", "node.example", "1.2 ms",
+        "other.example (private)", "unhealthy", "timed out", ACCOUNT, "2   5", "nonce_gap",
+        "look at it",
     ]  # fmt: skip
     for part in parts:
         assert part in answer.out

@@ -17,9 +17,11 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from activities.transactions.interface import Action, TransactionView
 from domain.deals import Command, DealRequest, DealStatus, check_command
 from domain.errors import (
     Conflict,
+    LimitExceeded,
     NotAllowed,
     NotFound,
     OutcomeUnknown,
@@ -28,6 +30,7 @@ from domain.errors import (
     WaitTimedOut,
 )
 from domain.identifiers import DealId
+from domain.transactions import IntentState
 from domain.views import DealView
 from starters.deals import client as client_module
 from starters.deals.client import DealClient
@@ -37,7 +40,7 @@ from starters.deals.reading import RecordsReader
 from starters.local.temporal import ensure_temporal
 from tests.activities.deals import samples
 from workers.runtime.connect import connect
-from workflows.deal.messages import CommandMessage
+from workflows.deal.messages import CommandMessage, TransactionMessage
 from workflows.deal.workflow import TASK_QUEUE, workflow_id
 
 ME = CommandMessage(who="mia", why="the test wants it")
@@ -52,6 +55,7 @@ class StandIn:
         now = workflow.now()
         self._view = samples.view(request=request, created_at=now, updated_at=now)
         self._told_to_end = False
+        self._acted = 0
 
     def _move(self, status: DealStatus) -> None:
         self._view = samples.later(self._view, status)
@@ -99,6 +103,25 @@ class StandIn:
             raise ApplicationError(
                 str(error), error.problem.model_dump(), type=error.code, non_retryable=True
             ) from None
+
+    @workflow.update
+    async def transact(self, message: TransactionMessage) -> TransactionView:
+        self._acted += 1
+        return TransactionView(
+            intent_id=message.intent_id,
+            nonce=self._acted,
+            state=IntentState.BROADCAST,
+            action=message.action,
+            note=f"{message.who}: {message.why}",
+        )
+
+    @transact.validator
+    def _may_transact(self, message: TransactionMessage) -> None:
+        if message.action is Action.BUMP:
+            error = LimitExceeded("above the cap", next_action="wait")
+            raise ApplicationError(
+                str(error), error.problem.model_dump(), type=error.code, non_retryable=True
+            )
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -190,6 +213,36 @@ async def test_a_command_the_state_does_not_allow_is_refused_with_the_possible_o
         await deals.command(request_.deal_id, Command.PAUSE, ME, "pause-3")
 
 
+def asks(action: Action) -> TransactionMessage:
+    """What somebody wants done to a transaction."""
+    return TransactionMessage(intent_id="alpha/swap/1/1/0", action=action, who=ME.who, why=ME.why)
+
+
+async def test_acting_on_a_transaction_twice_under_one_id_is_acting_once(
+    deals: DealClient, request_: DealRequest
+) -> None:
+    await deals.start(request_)
+    first = await deals.transact(request_.deal_id, asks(Action.CANCEL), "t-1")
+    again = await deals.transact(request_.deal_id, asks(Action.CANCEL), "t-1")
+    assert first == again
+    assert (first.nonce, first.note) == (1, "mia: the test wants it")
+    assert (await deals.transact(request_.deal_id, asks(Action.CANCEL), "t-2")).nonce == 2
+
+
+async def test_a_refusal_to_act_is_the_deals_own_error(
+    deals: DealClient, temporal: Client, request_: DealRequest
+) -> None:
+    await deals.start(request_)
+    with pytest.raises(LimitExceeded) as above:
+        await deals.transact(request_.deal_id, asks(Action.BUMP), "t-1")
+    assert above.value.exit_code == 5
+    await end(temporal, request_.deal_id)
+    await deals.wait(request_.deal_id)
+    with pytest.raises(NotAllowed, match="has ended") as over:
+        await deals.transact(request_.deal_id, asks(Action.CANCEL), "t-2")
+    assert over.value.problem.actual == "COMPLETED"
+
+
 async def test_a_deal_that_is_not_there_is_not_found(deals: DealClient) -> None:
     nobody = DealId("nobody")
     with pytest.raises(NotFound):
@@ -198,6 +251,8 @@ async def test_a_deal_that_is_not_there_is_not_found(deals: DealClient) -> None:
         await deals.wait(nobody)
     with pytest.raises(NotFound):
         await deals.command(nobody, Command.CANCEL, ME, "x")
+    with pytest.raises(NotFound):
+        await deals.transact(nobody, asks(Action.CANCEL), "x")
 
 
 async def test_watching_yields_each_change_and_ends(
@@ -288,6 +343,8 @@ async def test_without_workers_a_look_is_unavailable_and_a_change_unknown(
         await alone.view(request_.deal_id)
     with pytest.raises(OutcomeUnknown, match="took the command pause"):
         await alone.command(request_.deal_id, Command.PAUSE, ME, "p")
+    with pytest.raises(OutcomeUnknown, match="was given cancel"):
+        await alone.transact(request_.deal_id, asks(Action.CANCEL), "t")
     with pytest.raises(Unavailable):
         await alone.wait(request_.deal_id)
 

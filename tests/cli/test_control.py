@@ -108,7 +108,7 @@ def test_a_person_is_asked(
     typed: str,
     told: int,
 ) -> None:
-    monkeypatch.setattr(control, "require_terminal", lambda _: None)
+    monkeypatch.setattr(control, "require_terminal", lambda *_: None)
     answer = deal("cancel", "alpha", "--reason", "x", stdin=f"{typed}\n")
     assert "alpha of bank-one on chain 138 is EXECUTING: swapping" in answer.err
     assert len(one_deal.told) == told

@@ -192,6 +192,7 @@ def test_what_a_step_ended_with_is_shown_with_its_transactions(books: Deal, ledg
     document = books("tx", "show", f"{STEP}/1").document
     assert Problem.model_validate(document["problem"]) == REVERTED
     assert (document["succeeded"], document["deal_status"]) == (False, "EXECUTING")
+    assert books("tx", "show", f"{STEP}/0").document["succeeded"] is True
     assert "Too little received" in books("tx", "show", f"{STEP}/1", "-o", "table").out
     assert books("tx", "show", "one/redeem/1/1/0").document["succeeded"] is None
 
@@ -203,9 +204,7 @@ def record_reverted_step(ledger: Ledger) -> None:
         async with AsyncConnectionPool(ledger.database.role("deal_records"), open=False) as pool:
             records, view = Records(pool), samples.view("one")
             await records.record_deal(DealRecord(view=view))
-            failed = samples.inclusion(1, "swap", succeeded=False)
-            failed = failed.model_copy(update={"intent_id": f"{STEP}/1"})
-            step = samples.step(Step.SWAP, "one", inclusions=(failed,), problem=REVERTED)
+            step = samples.step(Step.SWAP, "one", problem=REVERTED)
             later = samples.later(view, DealStatus.EXECUTING)
             await records.record_deal(DealRecord(view=later, step=step))
 
