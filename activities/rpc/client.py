@@ -9,6 +9,7 @@ from typing import Any
 
 from activities.rpc.calls import RpcCall, RpcError
 from activities.rpc.endpoint import TRANSPORT_ERRORS, Endpoint, failure_of
+from activities.rpc.meters import SUBMISSIONS
 from activities.rpc.pool import EndpointPool
 from activities.rpc.sending import Sender
 from activities.rpc.status import EndpointStatus
@@ -53,8 +54,9 @@ class Rpc:
         to know (`ChainProfile.goes_public_after`).
 
         An endpoint that hangs delays nothing once another has answered: the sending goes on in the
-        background, and its answers are not among those returned. Without any answer all results
-        are `UNANSWERED`; nothing is raised, because the bytes may be out.
+        background, and its answers are not among those returned (they are counted, and logged if
+        they contradict). Without any answer all results are `UNANSWERED`; nothing is raised,
+        because the bytes may be out.
         """
         if not raws:
             return []
@@ -84,6 +86,13 @@ class Rpc:
         await self._pool.close()
 
     async def _send(self, endpoint: Endpoint, calls: list[RpcCall]) -> list[EndpointAnswer]:
+        """One endpoint's answers; also those that come too late to be returned are counted."""
+        answers = await self._answers_of(endpoint, calls)
+        for answer in answers:
+            SUBMISSIONS.labels(self.chain_id, endpoint.meter, answer.result).inc()
+        return answers
+
+    async def _answers_of(self, endpoint: Endpoint, calls: list[RpcCall]) -> list[EndpointAnswer]:
         lacking = await self._pool.lacking(endpoint)
         if lacking is None:
             try:

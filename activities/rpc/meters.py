@@ -20,6 +20,9 @@ LATENCY: Final = Histogram(
     [*_LABELS, "operation"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
+SUBMISSIONS: Final = Counter(
+    "deal_node_submissions", "Transactions sent, by what a node made of them", [*_LABELS, "result"]
+)
 _HEALTHY: Final = Gauge("deal_node_healthy", "Whether an endpoint is used: 1 or 0", _LABELS)
 _CIRCUIT: Final = Gauge(
     "deal_node_circuit", "Circuit breaker: 0 closed, 1 half-open, 2 open", _LABELS

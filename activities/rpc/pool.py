@@ -282,7 +282,7 @@ class EndpointPool:
             head=endpoint.head,
             lag=None if endpoint.private else self._lag_of(endpoint),
             latency_ms=None if latency is None else round(latency * 1000, 2),
-            chain_id_ok=endpoint.chain_id_ok,
+            chain_id_ok=endpoint.chain_id_ok if endpoint.checked else None,
             last_error=endpoint.last_error,
             weight=endpoint.weight,
         )

@@ -2,9 +2,14 @@
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from functools import partial
 from typing import Any, Final
 
+import structlog
+
 from activities.rpc.submission import EndpointAnswer, SendResult, Submission, together
+
+_log = structlog.get_logger(__name__)
 
 Answers = list[EndpointAnswer]
 """One endpoint's, in the order of the transactions."""
@@ -31,7 +36,10 @@ class Sender:
         for task in tasks:
             task.add_done_callback(self._under_way.discard)
         answered = await _answered(tasks)
-        return [together([answers[index] for answers in answered]) for index in range(count)]
+        for task in tasks:
+            if not task.done():
+                task.add_done_callback(partial(_hear_late, answered))
+        return _together(answered, count)
 
     async def close(self) -> None:
         """Give up what is still under way."""
@@ -53,6 +61,20 @@ async def _answered(tasks: list[asyncio.Task[Answers]]) -> list[Answers]:
         for task in done:
             deadline = min(deadline, clock() + _worth_waiting_after(task.result()))
     return [task.result() for task in tasks if task.done()]
+
+
+def _together(answered: list[Answers], count: int) -> list[Submission]:
+    return [together([answers[index] for answers in answered]) for index in range(count)]
+
+
+def _hear_late(before: list[Answers], task: asyncio.Task[Answers]) -> None:
+    """What contradicts the others is told even if nobody waits for it any more."""
+    if task.cancelled() or task.exception() is not None:
+        return
+    late = task.result()
+    for submission in _together([*before, late], len(late)):
+        if submission.contradiction is not None:
+            _log.warning("endpoints contradict each other", contradiction=submission.contradiction)
 
 
 def _worth_waiting_after(answers: Answers) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 
 from activities.rpc import calls as wire
 from activities.rpc import meters
@@ -369,6 +370,21 @@ async def test_a_refusal_by_one_is_a_contradiction_that_is_told(
     assert sent.result is SendResult.ACCEPTED
     assert sent.contradiction is not None
     assert "endpoint 1: REJECTED, invalid sender" in sent.contradiction
+
+
+async def test_a_contradiction_that_comes_late_is_logged(stack: AsyncExitStack, node: Node) -> None:
+    liar, honest = await fronts(stack, node, 2)
+    liar.errors["eth_sendRawTransaction"] = {"code": -32000, "message": "invalid sender"}
+    rpc = rpc_over(stack, liar.url, honest.url)
+    await rpc.everywhere([RpcCall("eth_chainId")])
+    liar.delay_seconds = 0.3
+    with capture_logs() as logs:
+        (sent,) = await rpc.submit([await transfer(node, 0)])
+        assert sent.contradiction is None
+        await until(lambda: any("contradict" in each["event"] for each in logs))
+    assert "endpoint 1: REJECTED" in logs[-1]["contradiction"]
+    rejected = meters.SUBMISSIONS.labels(CHAIN, "1", SendResult.REJECTED)
+    assert rejected._value.get() >= 1
 
 
 async def test_when_nobody_answers_nothing_is_known_of_what_was_sent(

@@ -110,6 +110,11 @@ class TestChainId:
         assert len(front.requests) == before
         del front.lies["eth_chainId"]
         await rpc.call(ANY)
+        assert of(rpc, 1).chain_id_ok
+        front.down = True
+        with pytest.raises(Unavailable):
+            await rpc.call(ANY)
+        assert of(rpc, 1).chain_id_ok is None
 
     async def test_when_all_are_of_another_chain_the_variable_is_named(
         self, stack: AsyncExitStack, node: Node
