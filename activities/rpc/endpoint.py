@@ -2,6 +2,7 @@
 
 import json
 from enum import Enum
+from functools import cache
 from time import monotonic
 from typing import Any, Final
 
@@ -159,7 +160,7 @@ class Endpoint:
         self, session: ClientSession, calls: list[RpcCall], seconds: float
     ) -> list[Any]:
         data = json.dumps(body_of(calls), separators=(",", ":")).encode()
-        limit = ClientTimeout(total=seconds)
+        limit = _limit(seconds)
         async with session.post(self._url, data=data, headers=_HEADERS, timeout=limit) as response:
             _ensure_welcome(response)
             response.raise_for_status()
@@ -206,6 +207,11 @@ class Endpoint:
         self._latencies[operation].observe(seconds)
         before = seconds if self.latency_seconds is None else self.latency_seconds
         self.latency_seconds = before + _NEWEST_SHARE * (seconds - before)
+
+
+@cache
+def _limit(seconds: float) -> ClientTimeout:
+    return ClientTimeout(total=seconds)
 
 
 def new_session() -> ClientSession:

@@ -123,7 +123,7 @@ class EndpointPool:
         if lacking is not None:
             search.failures[endpoint.label] = lacking
             return None
-        if self._is_behind(endpoint):
+        if await self._stays_behind(endpoint):
             search.failures[endpoint.label] = f"it has not reached block {self._told}"
             search.behind.append(endpoint)
             return None
@@ -256,13 +256,19 @@ class EndpointPool:
         """Whether reading from it could go back behind what was told."""
         return self._has_others and _is_before(endpoint.head, self._told)
 
+    async def _stays_behind(self, endpoint: Endpoint) -> bool:
+        """Whether it is behind also if it is asked now: what is known of its head may be old."""
+        if self._is_behind(endpoint) and endpoint is not self._preferred:
+            await self._check(endpoint)
+        return self._is_behind(endpoint)
+
     def _needs_check(self, endpoint: Endpoint) -> bool:
         if not endpoint.checked:
             return True
         if endpoint.chain_id_ok is False:
             wait = _RECHECK_SECONDS if self._has_others else 0.0
             return monotonic() - endpoint.checked_at > wait
-        return endpoint is not self._preferred and self._is_behind(endpoint)
+        return False
 
     async def _check(self, endpoint: Endpoint) -> None:
         """Check it, once for all who ask for that at the same time."""
