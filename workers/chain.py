@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import structlog
 from temporalio.client import Client
+from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
@@ -17,7 +18,8 @@ from activities.protocols.activities import ProtocolReads
 from activities.protocols.reader import ChainReader
 from activities.rpc.client import Rpc
 from activities.transactions.engine import TransactionEngine
-from activities.transactions.monitor import ChainMonitor, Tell
+from activities.transactions.interface import FillNonce
+from activities.transactions.monitor import ChainMonitor, Fill, Tell
 from domain.chains import find_chain
 from domain.errors import Unavailable
 from domain.tracking import Notice
@@ -26,7 +28,10 @@ from workers.runtime.heartbeats import HEARTBEAT_THROTTLE, HeartbeatInterceptor
 from workers.runtime.process import database_pool, run_process
 from workers.runtime.profiles import load_profiles
 from workers.runtime.settings import ChainWorkerSettings
+from workflows.chain.fill import FillNonceWorkflow
+from workflows.chain.fill import workflow_id as fill_id
 from workflows.deal.transaction import chain_queue
+from workflows.deal.workflow import TASK_QUEUE as DEALS_QUEUE
 from workflows.deal.workflow import DealWorkflow, workflow_id
 
 _log = structlog.get_logger(__name__)
@@ -50,7 +55,7 @@ async def build(
         reader = ChainReader(profile, rpc)
         engine = TransactionEngine(profile, rpc, reader, pool, settings.treasury_address)
         reads = ProtocolReads(reader)
-        await stack.enter_async_context(_watching(engine.monitor(_teller(client))))
+        await stack.enter_async_context(_watching(engine.monitor(_teller(client), _filler(client))))
         workers.append(
             Worker(
                 client,
@@ -62,6 +67,7 @@ async def build(
                     engine.finalize_deal,
                     engine.replace_transaction,
                     engine.send_attempts,
+                    engine.plan_no_op,
                     engine.release_chain,
                     reads.read_market,
                     reads.read_position,
@@ -105,6 +111,25 @@ def _teller(client: Client) -> Tell:
                 raise _untold(error) from error
 
     return tell
+
+
+def _filler(client: Client) -> Fill:
+    """Starts the workflow that fills a nonce, unless it runs already."""
+
+    async def fill(order: FillNonce) -> None:
+        try:
+            await client.start_workflow(
+                FillNonceWorkflow.run,
+                order,
+                id=fill_id(order),
+                task_queue=DEALS_QUEUE,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                static_summary=f"Fill nonce {order.nonce} of {order.account}",
+            )
+        except RPCError as error:
+            raise _untold(error) from error
+
+    return fill
 
 
 def _untold(error: RPCError) -> Unavailable:

@@ -11,6 +11,7 @@ from activities.deals.records import Records
 from workers.runtime.failures import FailureInterceptor
 from workers.runtime.process import database_pool, run_process
 from workers.runtime.settings import DealsWorkerSettings
+from workflows.chain.fill import FillNonceWorkflow
 from workflows.chain.release import ReleaseChainWorkflow
 from workflows.deal.workflow import TASK_QUEUE, DealWorkflow
 
@@ -42,7 +43,7 @@ async def build(
         Worker(
             client,
             task_queue=TASK_QUEUE,
-            workflows=[DealWorkflow, ReleaseChainWorkflow],
+            workflows=[DealWorkflow, FillNonceWorkflow, ReleaseChainWorkflow],
             activities=[Records(pool).record_deal],
             workflow_runner=WORKFLOW_RUNNER,
             interceptors=[FailureInterceptor()],

@@ -22,13 +22,12 @@ RETURNING raised_at = seen_at
 """
 _CLEAR_OLD: Final = """
 UPDATE transactions.alerts SET cleared_at = now()
-WHERE chain_id = %s AND cleared_at IS NULL AND kind <> 'latch'
-    AND seen_at < now() - make_interval(secs =>
-        CASE WHEN kind IN ('foreign_nonce', 'reorg') THEN %s ELSE %s END)
-"""
-_CLEAR: Final = """
-UPDATE transactions.alerts SET cleared_at = now()
-WHERE chain_id = %s AND kind = %s AND cleared_at IS NULL
+WHERE chain_id = %(chain_id)s AND cleared_at IS NULL AND CASE kind
+    WHEN 'latch' THEN NOT EXISTS (
+        SELECT FROM signing.latches l WHERE l.chain_id = %(chain_id)s AND l.cleared_at IS NULL)
+    ELSE seen_at < now() - make_interval(secs =>
+        CASE WHEN kind IN ('foreign_nonce', 'reorg') THEN %(long)s ELSE %(short)s END)
+    END
 """
 _SHOWN_LONG_SECONDS: Final = 3_600.0
 """What happens at one moment stays open for an hour, or nobody would see it."""
@@ -70,11 +69,7 @@ class Alerts:
             _log.error("alert", kind=kind, chain=self._chain_id, subject=subject, **problem)
 
     async def clear_old(self) -> None:
-        """Clear what no longer holds; a latch is cleared by a person only."""
+        """Clear what no longer holds; of a latch, once it is released."""
+        order = {"chain_id": self._chain_id, "long": _SHOWN_LONG_SECONDS, "short": self._shown}
         async with self._pool.connection() as connection:
-            await connection.execute(_CLEAR_OLD, (self._chain_id, _SHOWN_LONG_SECONDS, self._shown))
-
-    async def clear(self, kind: AlertKind) -> None:
-        """Clear every alert of a kind."""
-        async with self._pool.connection() as connection:
-            await connection.execute(_CLEAR, (self._chain_id, kind))
+            await connection.execute(_CLEAR_OLD, order)

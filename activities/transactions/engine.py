@@ -8,13 +8,16 @@ from activities.rpc.client import Rpc
 from activities.transactions.alerts import Alerts
 from activities.transactions.broadcast import Broadcaster
 from activities.transactions.deliver import Deliverer
+from activities.transactions.filling import Filler
 from activities.transactions.finalize import Finalizer
 from activities.transactions.interface import (
     ChainReleased,
     DeliverBatch,
     Delivery,
+    FillNonce,
     FinalizeDeal,
     FinalTransactions,
+    NonceFill,
     PrepareBatch,
     ReleaseChain,
     Replacement,
@@ -23,7 +26,7 @@ from activities.transactions.interface import (
     TransactionActivities,
     TransactionView,
 )
-from activities.transactions.monitor import ChainMonitor, Surroundings, Tell
+from activities.transactions.monitor import ChainMonitor, Fill, Surroundings, Tell
 from activities.transactions.outbidding import Outbidder
 from activities.transactions.outcomes import OutcomeReader
 from activities.transactions.prepare import DraftBuilder, Preparer
@@ -73,11 +76,16 @@ class TransactionEngine(TransactionActivities):
         )
         self._finalizer = Finalizer(profile, rpc, pool, broadcaster)
         self._replacer = Replacer(store, broadcaster, outbidder)
+        self._filler = Filler(profile, treasury, store, outbidder)
         self._promises = Promises(profile, rpc, pool)
 
-    def monitor(self, tell: Tell) -> ChainMonitor:
-        """What watches over this chain; `tell` tells a deal what has become of its transactions."""
-        around = Surroundings(tell=tell, under_way=lambda: self._deliverer.under_way)
+    def monitor(self, tell: Tell, fill: Fill) -> ChainMonitor:
+        """What watches over this chain.
+
+        `tell` tells a deal what has become of its transactions, `fill` has nonces filled that
+        nothing holds.
+        """
+        around = Surroundings(tell, fill, under_way=lambda: self._deliverer.under_way)
         return ChainMonitor(
             self._profile,
             self._rpc,
@@ -123,6 +131,11 @@ class TransactionEngine(TransactionActivities):
     async def send_attempts(self, order: SendAttempts) -> TransactionView:
         """See `TransactionActivities.send_attempts`."""
         return await self._replacer.send(order)
+
+    @activity.defn
+    async def plan_no_op(self, order: FillNonce) -> NonceFill:
+        """See `TransactionActivities.plan_no_op`."""
+        return await self._filler.plan(order)
 
     @activity.defn
     async def release_chain(self, order: ReleaseChain) -> ChainReleased:

@@ -3,14 +3,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from temporalio import activity
 
 from domain.amounts import Units
 from domain.deals import DealRequest
 from domain.errors import Problem
-from domain.identifiers import Address, ChainId, DealId
+from domain.identifiers import Address, ChainId, DealId, ModuleId
 from domain.sizing import Sizing
 from domain.tracking import Receipt
 from domain.transactions import (
@@ -118,6 +119,24 @@ class SendAttempts(_Model):
     view: TransactionView
 
 
+class FillNonce(_Model):
+    """Fill a nonce of an account that nothing holds."""
+
+    chain_id: ChainId
+    account: Address
+    deal_id: DealId
+    deal_account: Address
+    """A deal that has used the account, in whose name the signer is asked."""
+    nonce: Annotated[int, Field(ge=0)]
+
+
+class NonceFill(_Model):
+    """The no-op for such a nonce, to be signed for this module's profile."""
+
+    batch: PreparedBatch
+    module: ModuleId
+
+
 class ReleaseChain(_Model):
     """Accept a chain as it is now, after it took back what it had called final."""
 
@@ -177,6 +196,14 @@ class TransactionActivities(ABC):
     @activity.defn
     async def send_attempts(self, order: SendAttempts) -> TransactionView:
         """Save what was signed and send it; the delivery under way finds it by itself."""
+
+    @abstractmethod
+    @activity.defn
+    async def plan_no_op(self, order: FillNonce) -> NonceFill:
+        """Price and store a no-op at exactly this nonce; the same one whenever it is repeated.
+
+        Raises `Conflict` if the nonce is held by an intent after all.
+        """
 
     @abstractmethod
     @activity.defn

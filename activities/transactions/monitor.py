@@ -19,9 +19,10 @@ from psycopg.types.json import Jsonb
 from activities.rpc.client import Rpc
 from activities.transactions.alerts import AlertKind, Alerts
 from activities.transactions.broadcast import Broadcaster
+from activities.transactions.interface import FillNonce
 from activities.transactions.nonces import NonceHealth, Nonces
 from activities.transactions.promises import Promises
-from activities.transactions.store import Pool
+from activities.transactions.store import Pool, TransactionStore
 from activities.transactions.tracker import Look, Tracker
 from activities.transactions.unsettled import Change, Unsettled, UnsettledStore
 from domain.chains import ChainProfile
@@ -47,6 +48,8 @@ _OBSERVE: Final = """
 UPDATE transactions.chain_status SET observed = %s, updated_at = now() WHERE chain_id = %s
 """
 
+Fill = Callable[[FillNonce], Awaitable[None]]
+"""Has nonces filled with no-ops; returns when that has begun."""
 Tell = Callable[[Notice], Awaitable[None]]
 """Tells a deal; returns also if the deal is closed and need not know."""
 
@@ -56,6 +59,7 @@ class Surroundings:
     """What the monitor acts upon outside the engine."""
 
     tell: Tell
+    fill: Fill
     under_way: Callable[[], set[str]]
     """The intents that deliveries of this process look after."""
 
@@ -81,6 +85,7 @@ class ChainMonitor:
         self._around = around
         block = profile.block_time_seconds
         self._alerts = Alerts(profile.chain_id, pool, shown_seconds=max(30.0, 10.0 * block))
+        self._store = TransactionStore(pool)
         self._intents = UnsettledStore(profile.chain_id, pool)
         self._tracker = Tracker(profile, rpc)
         self._broadcaster = broadcaster
@@ -95,7 +100,7 @@ class ChainMonitor:
         while True:
             # A failure of a node or the database is waited through, and said: it does not end this.
             try:
-                if await self._watches() or first:
+                if await self.watches() or first:
                     await self.round()
                 first = False
             except (DealError, psycopg.Error) as error:
@@ -120,7 +125,8 @@ class ChainMonitor:
         await self._alerts.clear_old()
         await self._observe(look, health)
 
-    async def _watches(self) -> bool:
+    async def watches(self) -> bool:
+        """Take or keep the watch; False while another process has it."""
         seconds = float(max(2, _LEASE_BLOCKS * self._profile.block_time_seconds))
         lease = {"chain_id": self._profile.chain_id, "watcher": self._name, "seconds": seconds}
         async with self._pool.connection() as connection:
@@ -172,6 +178,30 @@ class ChainMonitor:
                 await self._alerts.notice(AlertKind.FOREIGN_NONCE, account.address, error)
             if account.gap:
                 await self._alerts.notice(AlertKind.NONCE_GAP, account.address, account.missing())
+                await self._repair(account)
+
+    async def _repair(self, account: NonceHealth) -> None:
+        """Send what was signed for the missing nonces, and have the others filled."""
+        lost = [
+            nonce
+            for nonce in account.gap
+            if not await self._broadcaster.resend(account.address, nonce, nonce + 1)
+        ]
+        if not lost:
+            return
+        last = await self._store.last_batch(self._profile.chain_id, account.address)
+        if last is None:
+            return
+        for nonce in lost:
+            await self._around.fill(
+                FillNonce(
+                    chain_id=self._profile.chain_id,
+                    account=account.address,
+                    deal_id=last.key.deal_id,
+                    deal_account=last.account,
+                    nonce=nonce,
+                )
+            )
 
     async def _tell_of_waiting(self, intents: Sequence[Unsettled], look: Look) -> None:
         for intent in intents:

@@ -1,13 +1,14 @@
 """The nonces of accounts: what the chain has used, what was given, and whether that fits."""
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Final
 
 from activities.transactions.store import Pool
 from activities.transactions.unsettled import Unsettled
 from domain.errors import Conflict, Unavailable
-from domain.identifiers import Address, ChainId, DealId
+from domain.identifiers import Address, ChainId
 
 _NEXT: Final = """
 SELECT address, next_nonce FROM transactions.accounts WHERE chain_id = %s AND address = ANY(%s)
@@ -19,11 +20,10 @@ class NonceHealth:
     """One account: the next nonce the chain takes, the next one given, and what is between.
 
     `gap` are nonces between the two that no intent of ours holds, so that nothing after them can
-    ever be mined; `deal_id` a deal of the account, for which they can be filled.
+    ever be mined.
     """
 
     address: Address
-    deal_id: DealId | None
     mined_nonce: int
     next_nonce: int
     pending: int
@@ -82,9 +82,9 @@ class Nonces:
         async with self._pool.connection() as connection:
             cursor = await connection.execute(_NEXT, (self._chain_id, list(nonces)))
             given = {Address(row[0]): int(row[1]) for row in await cursor.fetchall()}
-        held: dict[Address, dict[int, DealId]] = {address: {} for address in given}
+        held: dict[Address, set[int]] = {address: set() for address in given}
         for intent in intents:
-            held[intent.sender][intent.nonce] = intent.deal_id
+            held[intent.sender].add(intent.nonce)
         return [
             health_of(address, mined, given[address], held[address])
             for address, mined in sorted(nonces.items())
@@ -92,13 +92,12 @@ class Nonces:
         ]
 
 
-def health_of(address: Address, mined: int, given: int, held: Mapping[int, DealId]) -> NonceHealth:
+def health_of(address: Address, mined: int, given: int, held: AbstractSet[int]) -> NonceHealth:
     """The health of an account whose nonces are `held` by intents that are not final."""
     pending = [nonce for nonce in held if nonce >= mined]
     gap = tuple(nonce for nonce in range(mined, given) if nonce not in held)
     return NonceHealth(
         address=address,
-        deal_id=next(iter(held.values()), None),
         mined_nonce=mined,
         next_nonce=given,
         pending=len(pending),

@@ -38,6 +38,10 @@ SELECT i.nonce, i.state, b.prepared
 FROM transactions.intents i JOIN transactions.batches b USING (batch_key)
 WHERE i.chain_id = %s AND i.deal_id = %s AND i.intent_id = %s
 """
+_LAST_BATCH: Final = """
+SELECT b.prepared FROM transactions.intents i JOIN transactions.batches b USING (batch_key)
+WHERE i.chain_id = %s AND i.sender = %s ORDER BY i.nonce DESC LIMIT 1
+"""
 _INSERT_BATCH: Final = """
 INSERT INTO transactions.batches (batch_key, deal_id, chain_id, prepared, digest, order_digest)
 VALUES (%s, %s, %s, %s, %s, %s)
@@ -210,6 +214,27 @@ class TransactionStore:
             return stored
         return numbered
 
+    async def add_at(self, batch: PreparedBatch) -> PreparedBatch:
+        """Store a batch at the nonces it has; raises `Conflict` if another intent holds one."""
+        try:
+            async with self._pool.connection() as connection, connection.transaction():
+                await connection.execute(_INSERT_BATCH, _batch_row(batch))
+                async with connection.cursor() as rows:
+                    await rows.executemany(_INSERT_INTENT, _intent_rows(batch))
+        except psycopg.errors.UniqueViolation as error:
+            stored = await self.batch(batch.key)
+            if stored is None:
+                raise _held(batch, error) from error
+            return stored
+        return batch
+
+    async def last_batch(self, chain_id: ChainId, sender: Address) -> PreparedBatch | None:
+        """The batch that took this account's highest nonces."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(_LAST_BATCH, (chain_id, sender))
+            row = await cursor.fetchone()
+        return None if row is None else PreparedBatch.model_validate(row[0])
+
     async def save_attempts(
         self, batch: PreparedBatch, signed: Iterable[SignedTransaction]
     ) -> tuple[list[Attempt], bool]:
@@ -370,6 +395,17 @@ def _batch_row(batch: PreparedBatch, ordered: str | None = None) -> tuple[object
         Jsonb(batch.model_dump(mode="json")),
         batch.digest(),
         ordered,
+    )
+
+
+def _held(batch: PreparedBatch, error: psycopg.errors.UniqueViolation) -> Conflict:
+    return Conflict(
+        "a nonce that should be filled is held by an intent",
+        field="nonce",
+        value=", ".join(str(intent.nonce) for intent in batch.intents),
+        limit="nonces that nothing holds",
+        actual=error.diag.message_detail,
+        next_action="nothing: the intent that holds it is looked after",
     )
 
 
