@@ -12,10 +12,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from activities.transactions.interface import Action
 from domain.deals import DealStatus, Step
-from domain.errors import LimitExceeded
+from domain.errors import LimitExceeded, OutcomeUnknown
 from domain.identifiers import DealId
 from domain.views import DealView
 from starters.local.state import load_environment
@@ -236,3 +237,27 @@ async def test_a_chain_tells_how_it_stands_and_has_nothing_to_release(desk: Desk
     assert (treasury["mined_nonce"], treasury["gap"]) == (node.nonce(desk.treasury), [])
     released = await deal(desk, "chain", "release", CHAIN, "--why", "a test", "--yes")
     assert (released.code, released.document["cleared"]) == (0, False)
+
+
+async def test_a_latched_chain_signs_nothing_until_a_person_releases_it(desk: Desk) -> None:
+    latched = OutcomeUnknown("block 7 is another now", next_action="look at it, then release")
+    desk.books.rows(
+        "INSERT INTO signing.latches (chain_id, problem) VALUES (%s, %s) RETURNING latch_id",
+        desk.node().chain_id,
+        Jsonb(latched.problem.model_dump()),
+    )
+    deal_id = (await desk.start()).request.deal_id
+    await desk.prepared(deal_id, Step.FUND)
+    (chain,) = (await deal(desk, "chain", "status", CHAIN)).document["chains"]
+    told = [latch["problem"]["message"] for latch in chain["latches"]]
+    assert told == ["block 7 is another now"]
+    (fund,) = desk.books.intents(deal_id)
+    assert (fund.state, fund.attempts) == ("PREPARED", None)
+
+    release = ("chain", "release", CHAIN, "--who", "mia", "--why", "it is right", "--yes")
+    released = (await deal(desk, *release)).document
+    assert (released["cleared"], released["problem"]["message"]) == (True, told[0])
+    await completed(desk, deal_id)
+    query = "SELECT cleared_by, cleared_why FROM signing.latches ORDER BY latch_id DESC LIMIT 1"
+    assert desk.books.rows(query) == [("mia", "it is right")]
+    assert (await deal(desk, *release)).document["cleared"] is False
