@@ -8,13 +8,15 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from activities.protocols.abi import address_of
-from activities.protocols.uniswap import EXACT_INPUT_SINGLE
+from activities.protocols.uniswap import EXACT_INPUT_SINGLE, EXACT_OUTPUT_SINGLE
 from activities.signing.findings import Finding
 from domain.identifiers import Address
 from domain.transactions import Asset, Bound, Intent, PreparedBatch
 
+_PAID: Final = 0
 _BOUGHT: Final = 1
 _MINIMUM_OUT: Final = 6
+_MAXIMUM_IN: Final = 6
 _REPREPARE: Final = "prepare the batch again"
 
 
@@ -27,6 +29,8 @@ def promise_findings(batch: PreparedBatch, assets: Mapping[Address, Asset]) -> I
     for number, intent in enumerate(batch.intents):
         if intent.data.startswith(f"0x{EXACT_INPUT_SINGLE.selector.hex()}"):
             yield from _swap_findings(batch, number, intent, assets)
+        if intent.data.startswith(f"0x{EXACT_OUTPUT_SINGLE.selector.hex()}"):
+            yield from _purchase_findings(batch, number, intent, assets)
 
 
 def _change_findings(batch: PreparedBatch) -> Iterator[Finding]:
@@ -56,6 +60,24 @@ def _swap_findings(
                 "the swap would accept less than the batch promises",
                 value=arguments[_MINIMUM_OUT],
                 limit=f"at least {bound.minimum}",
+                next_action=_REPREPARE,
+                intent=intent,
+            )
+
+
+def _purchase_findings(
+    batch: PreparedBatch, number: int, intent: Intent, assets: Mapping[Address, Asset]
+) -> Iterator[Finding]:
+    """A purchase that may cost more than is promised would be noticed too late."""
+    (arguments,) = EXACT_OUTPUT_SINGLE.decode_arguments(bytes.fromhex(intent.data[2:]))
+    paid = assets[address_of(arguments[_PAID])]
+    for bound in batch.bounds:
+        if _speaks_of(bound, paid, number) and -arguments[_MAXIMUM_IN] < bound.minimum:
+            yield Finding(
+                "maximum_in",
+                "the purchase may cost more than the batch promises",
+                value=arguments[_MAXIMUM_IN],
+                limit=f"at most {-bound.minimum}",
                 next_action=_REPREPARE,
                 intent=intent,
             )

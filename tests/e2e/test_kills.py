@@ -120,6 +120,47 @@ async def test_killed_before_anything_is_signed_every_step_is_signed_once(
     await check_all(slow_desk, deals, before)
 
 
+@pytest.mark.parametrize("mined_meanwhile", [False, True], ids=["pending", "mined"])
+async def test_killed_while_a_run_is_out_it_is_brought_to_its_end(
+    slow_desk: Desk, *, mined_meanwhile: bool
+) -> None:
+    node, before = slow_desk.node(), Treasury.of(slow_desk.node(), slow_desk)
+    with node.held():
+        deal_id = (await slow_desk.start(mode="pipelined")).request.deal_id
+        await slow_desk.sent(deal_id, Step.FUND)
+        node.mine()
+        await slow_desk.sent(deal_id, Step.RUN)
+        async with killed(slow_desk.stack, *WORKERS):
+            if mined_meanwhile:
+                node.mine()
+    await check_pipelined(slow_desk, deal_id, before)
+
+
+async def test_killed_before_a_run_is_signed_it_is_signed_once(slow_desk: Desk) -> None:
+    node, before = slow_desk.node(), Treasury.of(slow_desk.node(), slow_desk)
+    with node.held():
+        deal_id = (await slow_desk.start(mode="pipelined")).request.deal_id
+        await slow_desk.sent(deal_id, Step.FUND)
+        async with killed(slow_desk.stack, "signer"):
+            node.mine()
+            await slow_desk.prepared(deal_id, Step.RUN)
+            async with killed(slow_desk.stack, "deals", "chain"):
+                pass
+        await slow_desk.sent(deal_id, Step.RUN)
+    await check_pipelined(slow_desk, deal_id, before)
+
+
+async def check_pipelined(desk: Desk, deal_id: DealId, before: Treasury) -> None:
+    """The deal completed by one run, each transaction happened once, nothing is missing."""
+    view = await desk.end(deal_id)
+    assert view.status is DealStatus.COMPLETED
+    assert [str(step.outcome.key.step) for step in view.steps] == ["fund", "run", "sweep"]
+    assert view.account is not None
+    assert desk.node().holdings(view.account) == {}
+    assert total([view]) == Treasury.of(desk.node(), desk) - before
+    desk.books.check_exactly_once(view, desk.node())
+
+
 async def test_killed_at_random_again_and_again_deals_complete(slow_desk: Desk) -> None:
     """At a block a second, four deals, one worker after the other killed at any moment."""
     before, dice = Treasury.of(slow_desk.node(), slow_desk), random.Random(138)  # noqa: S311

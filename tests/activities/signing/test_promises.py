@@ -97,3 +97,12 @@ def test_what_is_promised_of_a_part_of_the_batch_holds_for_that_part(
         asset=Asset.DISCOUNT, minimum=BOUGHT + 1, maximum=UINT256_MAX, first=first, end=end
     )
     assert rule_of(order_of(swap(bounds=(PAID, RECEIVED, more)))) == rule
+
+
+@pytest.mark.parametrize(("promised", "rule"), [(BORROWED, None), (BORROWED - 1, "maximum_in")])
+def test_the_purchase_of_a_run_costs_no_more_than_is_promised(
+    promised: int, rule: str | None
+) -> None:
+    run = BATCHES.batch(Step.RUN)
+    paid = Bound(asset=Asset.PAR, minimum=-promised, maximum=-1, first=4, end=7)
+    assert rule_of(order_of(run.model_copy(update={"bounds": (*run.bounds, paid)}))) == rule
