@@ -14,6 +14,7 @@ from activities.protocols.drafts import Call, Draft
 from activities.protocols.steps import StepBuilder
 from activities.signing.interface import DealAccounts, SignBatch
 from activities.signing.policy import check_batch
+from activities.transactions.interface import DeliverBatch
 from domain.chains import ChainProfile
 from domain.deals import ExecutionMode, Step
 from domain.errors import DealError, LimitExceeded, NotAllowed, RedemptionFrozen
@@ -115,8 +116,12 @@ async def test_every_segment_is_held_to_bounds_of_its_own(funded: Desk) -> None:
 
 
 async def run_in_one_block(desk: Desk) -> StepOutcome:
-    """Prepare and deliver the run while blocks come only when asked for."""
-    order = await desk.signed(await desk.prepare(Step.RUN))
+    """Prepare and deliver the run."""
+    return await mined_at_once(desk, await desk.signed(await desk.prepare(Step.RUN)))
+
+
+async def mined_at_once(desk: Desk, order: DeliverBatch) -> StepOutcome:
+    """Deliver what is mined in one block, as on a chain that does not mine each by itself."""
     desk.node.automine(on=False)
     for transaction in order.signed:
         desk.node.ask("eth_sendRawTransaction", transaction.raw)
@@ -267,8 +272,7 @@ class TestTheWorldMoves:
     ) -> None:
         order = await funded.signed(await funded.prepare(Step.RUN))
         buy(funded, 8_000_000)
-        outcome = (await funded.deliver(order)).outcome
-        assert outcome is not None
+        outcome = await mined_at_once(funded, order)
         assert outcome.problem is None
         assert 0 < outcome.position.par < 100 * DOLLAR
 
@@ -277,8 +281,7 @@ class TestTheWorldMoves:
     ) -> None:
         order = await funded.signed(await funded.prepare(Step.RUN))
         funded.node.send("redemption", "setFeeBps", 6)
-        outcome = (await funded.deliver(order)).outcome
-        assert outcome is not None
+        outcome = await mined_at_once(funded, order)
         assert all(inclusion.succeeded for inclusion in outcome.inclusions)
         assert outcome.changes[Asset.PAR] > 90 * DOLLAR
         assert outcome.problem is not None
@@ -293,8 +296,7 @@ class TestTheWorldMoves:
             buy(funded, 40_000_000)
         else:
             funded.node.send("redemption", "setFrozen", 0, True)  # noqa: FBT003 - the ABI's order
-        outcome = (await funded.deliver(order)).outcome
-        assert outcome is not None
+        outcome = await mined_at_once(funded, order)
         assert outcome.problem is not None
         assert outcome.problem.code == "transaction_reverted"
         if moved == "freeze":
