@@ -19,8 +19,8 @@ SELECT address, next_nonce FROM transactions.accounts WHERE chain_id = %s AND ad
 class NonceHealth:
     """One account: the next nonce the chain takes, the next one given, and what is between.
 
-    `gap` are nonces between the two that no intent of ours holds, so that nothing after them can
-    ever be mined.
+    `gap` are nonces that no intent of ours holds, although one holds a later nonce, which can
+    never be mined before them.
     """
 
     address: Address
@@ -95,7 +95,8 @@ class Nonces:
 def health_of(address: Address, mined: int, given: int, held: AbstractSet[int]) -> NonceHealth:
     """The health of an account whose nonces are `held` by intents that are not final."""
     pending = [nonce for nonce in held if nonce >= mined]
-    gap = tuple(nonce for nonce in range(mined, given) if nonce not in held)
+    # Only below what is held: nonces above may have been given since the intents were read.
+    gap = tuple(nonce for nonce in range(mined, max(held, default=mined)) if nonce not in held)
     return NonceHealth(
         address=address,
         mined_nonce=mined,

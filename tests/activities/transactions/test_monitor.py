@@ -16,6 +16,7 @@ from activities.transactions.interface import (
     TransactionView,
 )
 from activities.transactions.monitor import ChainMonitor
+from activities.transactions.tracker import Look
 from domain.chains import Finality
 from domain.errors import Unavailable
 from domain.identifiers import ChainId
@@ -285,6 +286,24 @@ async def test_a_nonce_that_nothing_holds_is_filled(desk: Desk) -> None:
         await watch.looks(2)
         assert len(watch.filled) == 1
         assert (await watch.observed())["accounts"][0]["gap"] == []
+
+
+async def test_what_is_numbered_while_it_looks_leaves_no_gap(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watching(desk) as watch:
+        await saved(desk)
+        monitor = watch.monitor
+        look = monitor._tracker.look
+
+        async def slow_look(*arguments: Any, **options: Any) -> Look:
+            await saved(desk, number=2)
+            return await look(*arguments, **options)
+
+        monkeypatch.setattr(monitor._tracker, "look", slow_look)
+        await monitor.round()
+        assert await watch.alerts() == []
+        assert watch.filled == []
 
 
 async def test_what_the_chain_lost_is_filled_with_what_was_signed_for_it(desk: Desk) -> None:
