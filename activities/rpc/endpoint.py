@@ -128,7 +128,6 @@ class Endpoint:
 
     async def check(self, session: ClientSession) -> None:
         """Ask for its chain and its head; afterwards `checked`, `chain_id_ok` and `head` tell."""
-        self.checked = False
         try:
             answers = await self._measured(session, _CHECK, Operation.CHECK, Operation.CHECK.value)
             chain, _ = answers
@@ -168,13 +167,14 @@ class Endpoint:
 
     def _judge_chain(self, answer: Any) -> None:  # noqa: ANN401 - JSON of any shape
         """Note the chain that it is of. A relay that cannot say so is not asked for anything."""
-        if isinstance(answer, RpcError):
-            if not self.private:
-                error = NodeTrouble(f"{answer.code} {answer.message}"[:100])
-                self._note(error)
-                raise error
+        if isinstance(answer, RpcError) and self.private:
             return
-        actual = int(answer, 16)
+        try:
+            actual = int(answer, 16)
+        except (TypeError, ValueError):
+            error = trouble_in([answer]) or MalformedAnswer(f"no chain id: {str(answer)[:100]}")
+            self._note(error)
+            raise error from None
         self.chain_id_ok = actual == self.chain_id
         self.other_chain = None if self.chain_id_ok else actual
         if not self.chain_id_ok:

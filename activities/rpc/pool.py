@@ -242,13 +242,14 @@ class EndpointPool:
         )
 
     def _lag_of(self, endpoint: Endpoint) -> int | None:
+        """Blocks behind the others; None if that is not known, or of no interest as of a relay."""
         heads = [
             each.head
             for each in self.readers
             if each.head is not None and each.chain_id_ok and each.circuit.state == "closed"
         ]
         reference = reference_head(heads, self._tolerance)
-        if reference is None or endpoint.head is None:
+        if reference is None or endpoint.head is None or endpoint.private:
             return None
         return max(0, reference - endpoint.head)
 
@@ -286,7 +287,7 @@ class EndpointPool:
             healthy=self._is_good(endpoint) and (endpoint.checked or endpoint.private),
             circuit=endpoint.circuit.state,
             head=endpoint.head,
-            lag=None if endpoint.private else self._lag_of(endpoint),
+            lag=self._lag_of(endpoint),
             latency_ms=None if latency is None else round(latency * 1000, 2),
             chain_id_ok=endpoint.chain_id_ok if endpoint.checked else None,
             last_error=endpoint.last_error,

@@ -44,6 +44,8 @@ class Front:
     answer: Answer | None = None
     """Answers instead of everything else, given the decoded body."""
     delay_seconds: float = 0.0
+    check_delay_seconds: float = 0.0
+    """The delay of the pool's checks, on top of that."""
 
     def count(self, method: str) -> int:
         """How many calls of the method have arrived."""
@@ -63,7 +65,7 @@ class Front:
         else:
             self.requests.append([call["method"] for call in calls])
             self.params.extend((call["method"], call["params"]) for call in calls)
-        await asyncio.sleep(self.delay_seconds)
+        await asyncio.sleep(self.delay_seconds + checked * self.check_delay_seconds)
         if self.down:
             return self._drop(request)
         if self.answer is not None and not checked:

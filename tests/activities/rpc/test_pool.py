@@ -116,6 +116,18 @@ class TestChainId:
             await rpc.call(ANY)
         assert of(rpc, 1).chain_id_ok is None
 
+    @pytest.mark.parametrize("nonsense", [None, 138, "chain", [], {}, ""])
+    async def test_one_that_cannot_say_is_passed_over(
+        self, stack: AsyncExitStack, node: Node, nonsense: Any
+    ) -> None:
+        odd, *_ = fronts = await three(stack, node)
+        odd.lies["eth_chainId"] = lambda *_: nonsense
+        rpc = over(stack, fronts)
+        assert await head_of(rpc) == node.head()
+        assert odd.requests == []
+        assert (of(rpc, 1).chain_id_ok, of(rpc, 1).healthy) == (None, False)
+        assert str(of(rpc, 1).last_error).startswith("no chain id")
+
     async def test_when_all_are_of_another_chain_the_variable_is_named(
         self, stack: AsyncExitStack, node: Node
     ) -> None:
@@ -433,6 +445,21 @@ class TestFailures:
         await asyncio.sleep(1.1)
         assert of(rpc, 1).healthy
 
+    async def test_reads_do_not_wait_while_heads_are_asked_for(
+        self, stack: AsyncExitStack, node: Node
+    ) -> None:
+        first, *_ = fronts = await three(stack, node)
+        rpc = over(stack, fronts)
+        await rpc.call(ANY)
+        await until(lambda: all(status.healthy for status in rpc.status()))
+        first.check_delay_seconds = 1.0
+        asking = asyncio.create_task(rpc._pool._check(rpc._pool.readers[0]))
+        await asyncio.sleep(0.05)
+        async with asyncio.timeout(0.5):
+            await rpc.call(ANY)
+        assert (len(first.requests), asking.done()) == (2, False)
+        await asking
+
     async def test_a_rate_limited_endpoint_is_used_when_it_is_the_only_one(
         self, stack: AsyncExitStack, node: Node
     ) -> None:
@@ -530,6 +557,18 @@ class TestPrivate:
         await rpc.submit(["0x02"])
         await rpc.submit(["0x02"])
         assert (len(relay.sent()), relay.checks) == (2, 1)
+
+    async def test_a_relay_is_not_measured_by_its_head(
+        self, stack: AsyncExitStack, node: Node
+    ) -> None:
+        public, relay, _ = await three(stack, node)
+        rpc = over(
+            stack, [public], submission_endpoints=[EndpointProfile(url=SecretStr(relay.url))]
+        )
+        await rpc.submit(["0x02"])
+        node.mine(10)
+        await head_of(rpc)
+        assert (of(rpc, 2).lag, of(rpc, 2).healthy) == (None, True)
 
 
 class TestTelling:
