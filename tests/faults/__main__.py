@@ -18,12 +18,18 @@ from tests.faults.results import Group, Results, tell
 from tests.faults.rig import running_rig
 from tests.faults.rows import ROWS, Row
 from tests.faults.rows_of_deals import ROWS as ROWS_OF_DEALS
+from tests.faults.rows_of_the_chain import ROWS as ROWS_OF_THE_CHAIN
 from tests.faults.setting import Setting
 
 SEED = 4
 LANES = 4
-DEPTH = 12
-"""Blocks until final where the rows are played: more than the deepest reorg that is allowed."""
+EVERY_ROW = (*ROWS, *ROWS_OF_DEALS, *ROWS_OF_THE_CHAIN)
+PROFILE = {
+    "depth": "12",
+    "on_violation": '"halt"',
+    "unknown_deadline_seconds": "8",
+}
+"""The chain of the rows: more blocks until final than the deepest reorg that is allowed."""
 _INTERRUPTED = 130
 
 
@@ -38,9 +44,9 @@ async def crash(results: Results, lanes: int, say: Callable[[str], None]) -> Non
 
 async def play(results: Results, asked: list[Row], away: float, say: Callable[[str], None]) -> None:
     """The rows of the fault model, one after the other."""
-    async with running_rig(profile={"depth": str(DEPTH)}) as rig:
+    async with running_rig(profile=PROFILE) as rig:
         dice = random.Random(results.seed)  # noqa: S311 - chance, not secrets
-        setting = Setting(rig, say, dice, away, DEPTH)
+        setting = Setting(rig, say, dice, away, int(PROFILE["depth"]))
         for row in asked:
             group = await _played(row, setting)
             results.groups.append(group)
@@ -69,7 +75,8 @@ async def run(seed: int, lanes: int, only: str | None, away: float) -> Results:
 
     if only in (None, "crashes"):
         await crash(results, lanes, say)
-    asked = [row for row in (*ROWS, *ROWS_OF_DEALS) if only is None or only in row.__name__]
+    parts = [""] if only is None else only.split(",")
+    asked = [row for row in EVERY_ROW if any(part in row.__name__ for part in parts)]
     if asked:
         await play(results, asked, away, say)
     results.seconds = time.monotonic() - began
@@ -88,7 +95,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--seed", type=int, default=SEED, help="of the order of the cases")
     parser.add_argument("--lanes", type=int, default=LANES, help="workflows at the same time")
-    parser.add_argument("--only", help="`crashes`, or a part of a row's name")
+    parser.add_argument("--only", help="`crashes`, or parts of rows' names, with commas")
     parser.add_argument("--away", type=float, default=60, help="seconds that a server is away")
     parser.add_argument("-o", "--output", choices=("json", "table"))
     given = parser.parse_args()

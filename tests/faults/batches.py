@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from temporalio import workflow
+from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from pydantic import BaseModel, ConfigDict
 
     from activities.signing.interface import DealAccounts, OpenAccount, SigningActivities
-    from activities.transactions.interface import PrepareBatch
+    from activities.transactions.interface import PrepareBatch, TransactionView
     from domain.deals import DealRequest, Step
     from domain.errors import Problem
     from domain.sizing import Sizing
+    from domain.tracking import Notice
     from domain.transactions import BatchKey, StepOutcome
     from workflows.deal import options
     from workflows.deal.failures import DealFailure
-    from workflows.deal.transaction import SIGNER_QUEUE, execute_batch
+    from workflows.deal.messages import TransactionMessage
+    from workflows.deal.transaction import SIGNER_QUEUE, execute_batch, transact
 
 
 class BatchPlan(BaseModel):
@@ -27,6 +30,8 @@ class BatchPlan(BaseModel):
     intents: int = 3
     batches: int = 1
     step: Step = Step.WRAP
+    fragile: int | None = None
+    """The index of the intent that takes what somebody else allows, and may take back."""
 
 
 class Ended(BaseModel):
@@ -68,6 +73,20 @@ class LedgerBatches:
         assert self._account is not None
         return self._account
 
+    @workflow.update
+    async def transact(self, message: TransactionMessage) -> TransactionView:
+        """As a deal does it."""
+        try:
+            return await transact(self._plan.request, message)
+        except DealFailure as failure:
+            raise ApplicationError(
+                failure.problem.message, type=failure.problem.code, non_retryable=True
+            ) from failure
+
+    @workflow.signal
+    def chain_notice(self, notice: Notice) -> None:
+        """There are no gates here: what is undone is mined again by the engine alone."""
+
     @workflow.query
     def accounts(self) -> DealAccounts | None:
         """The same, at any time."""
@@ -84,7 +103,7 @@ class LedgerBatches:
         order = PrepareBatch(
             key=key,
             request=self._plan.request,
-            sizing=_counting(self._plan.intents),
+            sizing=_counting(self._plan),
             account=self._account.account,
         )
         try:
@@ -94,14 +113,14 @@ class LedgerBatches:
         return Ended(outcome=delivery.outcome)
 
 
-def _counting(intents: int) -> Sizing:
-    """A sizing that only says how many intents the test's builder is to draft."""
+def _counting(plan: BatchPlan) -> Sizing:
+    """A sizing that only says how many intents the test's builder drafts, and which is fragile."""
     return Sizing(
         wrap_wei=0,
         gas_reserve_wei=0,
-        borrow=0,
+        borrow=0 if plan.fragile is None else plan.fragile + 1,
         par_decimals=6,
-        cycles=intents,
+        cycles=plan.intents,
         bound_by="ledger",
         expected_ltv_bps=0,
         expected_exposure_bps=0,

@@ -84,8 +84,7 @@ DELIVERING: Final = (
         "request",
         "chain",
         "deliver_batch",
-        "activities.rpc.client:Rpc.everywhere",
-        also="activities.rpc.client:Rpc.submit",
+        "activities.rpc.client:Rpc.submit",
     ),
     Boundary("look", "chain", "deliver_batch", "activities.transactions.deliver:look_for"),
     Boundary(
@@ -112,13 +111,13 @@ FINALISING: Final = (
         "wait until final",
         "chain",
         "finalize_deal",
-        "activities.transactions.deliver:Deliverer.finalize",
+        "activities.transactions.finalize:Finalizer.finalize",
     ),
     Boundary(
         "write final",
         "chain",
         "finalize_deal",
-        "activities.transactions.store:TransactionStore.finalize",
+        "activities.transactions.unsettled:UnsettledStore.apply",
     ),
 )
 THINKING: Final = (Boundary("workflow task", "deals", "workflow", ACTIVATION),)

@@ -8,18 +8,22 @@ from typing import Final
 from activities.protocols.abi import Function
 from activities.protocols.drafts import Call, Draft, draft_of
 from activities.protocols.steps import StepBuilder
-from activities.signing.calls import TREASURY_STEPS
 from activities.signing.findings import Finding
 from activities.signing.interface import DealAccounts, SignBatch
 from activities.signing.policy import is_no_op, review
 from activities.transactions.interface import PrepareBatch
 from domain.chains import ChainProfile
+from domain.deals import TREASURY_STEPS
 from domain.hashing import keccak
 from domain.identifiers import ChainId
+from tests.support.node import OWNER
 
 RECORD: Final = Function("record(bytes32)")
 EXECUTIONS: Final = Function("executions(bytes32)")
+TRANSFER_FROM: Final = Function("transferFrom(address,address,uint256)")
 LEDGER: Final = "ledger"
+TAKEN: Final = "usdt"
+"""What a fragile intent takes from the owner, one unit of it, as long as that is allowed."""
 
 
 def is_ledger(order: PrepareBatch) -> bool:
@@ -46,6 +50,9 @@ class LedgerBuilder(StepBuilder):
             Call(ledger, f"Record {index}", RECORD.encode(entry(f"{order.key}/{index}")))
             for index in range(order.sizing.cycles)
         ]
+        if order.sizing.borrow:
+            take = TRANSFER_FROM.encode(OWNER, self.treasury, 1)
+            calls[order.sizing.borrow - 1] = Call(self.profile.contract(TAKEN), "Take", take)
         return draft_of(look, calls, [], sender=sender)
 
 
@@ -56,7 +63,8 @@ def review_ledger(
     now: int,
 ) -> Finding | None:
     """Allow what only records itself, and hold everything else to the real policy."""
-    ledger = profiles[order.chain_id].contract(LEDGER)
-    if all(intent.to == ledger and not is_no_op(intent) for intent in order.batch.intents):
+    profile = profiles[order.chain_id]
+    called = {intent.to for intent in order.batch.intents if not is_no_op(intent)}
+    if profile.contract(LEDGER) in called <= {profile.contract(LEDGER), profile.contract(TAKEN)}:
         return None
     return review(order, profiles, accounts, now)

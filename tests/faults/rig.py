@@ -13,7 +13,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -162,19 +162,23 @@ class Lane:
         return self.client.get_workflow_handle_for(DealWorkflow.run, workflow_id(deal_id))
 
     async def start_batches(
-        self, deal_id: str, *, intents: int = 3, batches: int = 1, step: Step = Step.WRAP
+        self, deal_id: str, *, before: Callable[[str], None] = lambda _: None, **plan: Any
     ) -> WorkflowHandle[LedgerBatches, list[Ended]]:
-        """Start batches that the Ledger counts, from an account that can pay for them."""
+        """Start batches that the Ledger counts, from an account that can pay for them.
+
+        `before` is called with the account before anything is prepared; `plan` as in `BatchPlan`.
+        """
         request = self.request(deal_id)
         handle = await self.client.start_workflow(
             LedgerBatches.run,
-            BatchPlan(request=request, intents=intents, batches=batches, step=step),
+            BatchPlan(request=request, **plan),
             id=workflow_id(deal_id),
             task_queue="deals",
             task_timeout=TASK_TIMEOUT,
         )
         accounts = await handle.execute_update(LedgerBatches.account)
         self.rig.node.ask("anvil_setBalance", accounts.account, hex(10 * ETHER))
+        before(accounts.account)
         await handle.signal(LedgerBatches.funded)
         return handle
 

@@ -31,6 +31,8 @@ CAP: Final = 100 * GWEI
 _TWINS: Final = 3
 _IDENTICAL: Final = 50
 _PASSED_OVER: Final = 6
+_TOLD_SECONDS: Final = 60.0
+"""An alert is taken back some time after what it tells of was last seen."""
 _SEND: Final = "eth_sendRawTransaction"
 _RECEIPT: Final = "eth_getTransactionReceipt"
 _AN_ERROR: Final = {"code": -32000, "message": "internal error"}
@@ -279,7 +281,9 @@ def _expect_one_mined(at: Setting, verdict: Verdict, deal_id: str) -> None:
 async def _expect_cleared(at: Setting, verdict: Verdict, kind: str) -> None:
     """The alert is taken back by itself when what it tells of is over."""
     try:
-        await eventually(lambda: all(row[2] for row in at.alerts(kind)), f"{kind} is cleared", 15)
+        await eventually(
+            lambda: all(row[2] for row in at.alerts(kind)), f"{kind} is cleared", _TOLD_SECONDS
+        )
     except AssertionError:
         verdict.notes.append(f"the alert {kind} is still open")
 

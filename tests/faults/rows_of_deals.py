@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final
 
 from domain.deals import Command, DealStatus, Step
 from domain.errors import DealError
+from domain.hashing import keccak
 from domain.views import DealView
 from tests.faults.matrix import STEPS
 from tests.faults.results import Group
@@ -19,13 +20,17 @@ from tests.faults.verdict import Call, Verdict, of_account, of_deal
 from workflows.deal.messages import CommandMessage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from tests.activities.rpc.front import Front
 
 _WITHIN: Final = 240.0
 _SERVERS: Final = ("endpoints", "postgres", "redis", "temporal")
 _USUAL_PRICE: Final = 3_000 * 10**8
+_HIGHER_FEE: Final = 300
+"""Of redemption, in basis points: more than a deal tolerates."""
+_LATER_SECONDS: Final = 4.0
+"""Some blocks: what was simulated before them is looked at again."""
 
 
 async def outages(at: Setting) -> Group:
@@ -46,7 +51,7 @@ async def outages(at: Setting) -> Group:
                 spent = asyncio.get_running_loop().time() - began
                 await asyncio.sleep(max(0.0, at.away_seconds - spent))
             for deal_id in deals:
-                verdict += await _ended(at, lane, deal_id, first, due)
+                verdict += await ended(at, lane, deal_id, first, due)
             verdict += of_account(at.rig, at.rig.treasury)
             verdict.notes = [f"{server}: {note}" for note in verdict.notes]
             group.verdict += verdict
@@ -83,7 +88,7 @@ async def _refused_or_waiting(lane: Lane, server: str) -> Verdict:
     return verdict
 
 
-async def _ended(at: Setting, lane: Lane, deal_id: str, first: int, due: list[Call]) -> Verdict:
+async def ended(at: Setting, lane: Lane, deal_id: str, first: int, due: list[Call]) -> Verdict:
     try:
         async with asyncio.timeout(_WITHIN):
             view = await lane.deal(deal_id).result()
@@ -106,7 +111,7 @@ async def freeze(at: Setting) -> Group:
             group.verdict += await at.verdict(other)
             view = await lane.deals.view(lane.request("ice-1").deal_id)
             group.verdict.expect(view.status is DealStatus.FROZEN, f"ice-1 is {view.status}")
-        group.verdict += await _ended(at, lane, "ice-1", first, due)
+        group.verdict += await ended(at, lane, "ice-1", first, due)
         async with _frozen(at, lane, "ice-2"):
             message = CommandMessage(who="on-call", why="a freeze")
             deal_id = lane.request("ice-2").deal_id
@@ -135,33 +140,65 @@ async def _frozen(at: Setting, lane: Lane, deal_id: str) -> AsyncIterator[None]:
 
 
 async def state_moved(at: Setting) -> Group:
-    """The price moves between simulating and signing: what was simulated is not what is signed."""
-    group = Group("state moved before signing", cases=1)
-    async with at.lane("moved") as (lane, _):
-        try:
-            with at.held():
-                await lane.deals.start(lane.request("moved-1"))
-                await walk_to(at, "moved-1", Step.COLLATERALIZE)
-                at.rig.dismiss("moved-signer")
-                await asyncio.sleep(1)
-                at.mine()
-                await _prepared(at, "moved-1", Step.BORROW)
-                at.rig.node.ether_price(_USUAL_PRICE * 70 // 100)
-                at.rig.enrol("moved-signer", "signer", lane.environment)
-            view = await asyncio.wait_for(lane.deal("moved-1").result(), _WITHIN)
-        finally:
-            at.rig.node.ether_price(_USUAL_PRICE)
-        borrowed = [s.outcome for s in view.steps if s.outcome.key.step is Step.BORROW]
-        for outcome in borrowed:
-            group.verdict.expect(outcome.position.ltv_bps <= 3_000, f"borrowed to {outcome}")
-        first = [i for i in at.rig.books.intents("moved-1") if i.batch_key == "moved-1/borrow/1/1"]
-        done = [i.intent_id for i in first if i.state not in ("ABANDONED", "REPLACED")]
-        group.verdict.expect(not done, f"what an older price had simulated was sent: {done}")
-        assert view.account is not None
-        held = at.rig.node.holdings(view.account)
-        group.verdict.expect(not held, f"moved-1 {view.status} still holds {held}")
-        group.verdict += of_account(at.rig, view.account)
+    """The state moves between simulating and signing: what was simulated before is never sent."""
+    group = Group("state moved before signing", cases=2)
+    async with at.lane("moved") as (lane, (front,)):
+        node = at.rig.node
+        group.verdict += await _moved(
+            at, lane, "moved-0", Step.SWAP, lambda: node.redemption_fee(_HIGHER_FEE)
+        )
+        sent = {f"0x{keccak(bytes.fromhex(raw[2:])).hex()}" for raw in front.sent()}
+        old = set(_signed_for(at, "moved-0/redeem/1/1")) & sent
+        group.verdict.expect(not old, f"what was simulated before the fee rose was sent: {old}")
+        group.verdict += await _moved(at, lane, "moved-1", Step.COLLATERALIZE, lambda: _cheaper(at))
     return group
+
+
+async def _moved(
+    at: Setting,
+    lane: Lane,
+    name: str,
+    before: Step,
+    move: Callable[[], AbstractContextManager[None]],
+) -> Verdict:
+    """A deal whose step after `before` is prepared, then the state moves, then it can be signed."""
+    step = STEPS[STEPS.index(before) + 1]
+    with at.held():
+        await lane.deals.start(lane.request(name))
+        await walk_to(at, name, before)
+        at.rig.dismiss("moved-signer")
+        await asyncio.sleep(1)
+        at.mine()
+        await is_prepared(at, name, step)
+    with move():
+        await asyncio.sleep(_LATER_SECONDS)
+        at.rig.enrol("moved-signer", "signer", lane.environment)
+        view = await asyncio.wait_for(lane.deal(name).result(), _WITHIN)
+    assert view.account is not None
+    verdict = of_account(at.rig, view.account)
+    held = at.rig.node.holdings(view.account)
+    verdict.expect(not held, f"{name} {view.status} still holds {held}")
+    return verdict
+
+
+@contextmanager
+def _cheaper(at: Setting) -> Iterator[None]:
+    """Ether at nine tenths of its usual price."""
+    at.rig.node.ether_price(_USUAL_PRICE * 9 // 10)
+    try:
+        yield
+    finally:
+        at.rig.node.ether_price(_USUAL_PRICE)
+
+
+def _signed_for(at: Setting, batch_key: str) -> list[str]:
+    """The hashes of what was signed for a batch, no-ops left out."""
+    rows = at.rig.books.rows(
+        "SELECT transaction_hash FROM signing.journal"
+        " WHERE decision = 'signed' AND NOT no_op AND batch = %s",
+        batch_key,
+    )
+    return [str(row[0]) for row in rows]
 
 
 async def walk_to(at: Setting, deal_id: str, last: Step) -> None:
@@ -179,11 +216,13 @@ def _is_out(at: Setting, deal_id: str, step: Step) -> bool:
     )
 
 
-async def _prepared(at: Setting, deal_id: str, step: Step) -> None:
-    def numbered() -> bool:
-        return {i.state for i in at.rig.books.of_step(deal_id, step)} == {"PREPARED"}
+async def is_prepared(at: Setting, deal_id: str, step: Step, state: str = "PREPARED") -> None:
+    """Wait until all transactions of a step have this state."""
 
-    await eventually(numbered, f"{step} of {deal_id} is prepared")
+    def there() -> bool:
+        return {i.state for i in at.rig.books.of_step(deal_id, step)} == {state}
+
+    await eventually(there, f"{step} of {deal_id} is {state}")
 
 
 async def until(lane: Lane, deal_id: str, holds: Callable[[DealView], bool]) -> None:
