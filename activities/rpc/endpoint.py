@@ -169,12 +169,11 @@ class Endpoint:
         """Note the chain that it is of. A relay that cannot say so is not asked for anything."""
         if isinstance(answer, RpcError) and self.private:
             return
-        try:
-            actual = int(answer, 16)
-        except (TypeError, ValueError):
+        actual = _number_in(answer)
+        if actual is None:
             error = trouble_in([answer]) or MalformedAnswer(f"no chain id: {str(answer)[:100]}")
             self._note(error)
-            raise error from None
+            raise error
         self.chain_id_ok = actual == self.chain_id
         self.other_chain = None if self.chain_id_ok else actual
         if not self.chain_id_ok:
@@ -225,6 +224,13 @@ def failure_of(error: BaseException) -> str:
     """What is told of an endpoint's failure; the transport's own words may hold its address."""
     told = isinstance(error, MalformedAnswer | RateLimited | NodeTrouble)
     return str(error) if told else type(error).__name__
+
+
+def _number_in(answer: Any) -> int | None:  # noqa: ANN401 - JSON of any shape
+    try:
+        return int(answer, 16) if isinstance(answer, str) else None
+    except ValueError:
+        return None
 
 
 def _ensure_welcome(response: ClientResponse) -> None:
