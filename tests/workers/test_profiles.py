@@ -67,7 +67,7 @@ def test_a_profile_is_what_its_files_say(folder: Path) -> None:
     fields = tomllib.loads((folder / TOML).read_text())
     assert profile.name == fields["name"]
     assert addresses(profile.endpoints) == fields["endpoints"]
-    assert profile.finality == Finality(kind="depth", depth=0)
+    assert profile.finality == Finality(kind="depth", depth=0, on_violation="resend")
     assert profile.fees.max_fee_per_gas_wei == 100 * 10**9
     assert profile.fees.gas_margin == Decimal("1.5")
     assert profile.limits.poll_interval_seconds == Decimal("0.05")
