@@ -9,12 +9,25 @@ import pytest
 from domain.deals import Command, DealStatus, Step
 from domain.identifiers import DealId
 from domain.views import DealView
-from tests.support.desk import Desk
+from tests.support.desk import Desk, eventually
 from tests.support.node import Node
 from tests.support.treasury import Treasury, total
 
 PIPELINED = "pipelined"
 WHOLE = (Step.FUND, Step.RUN, Step.SWEEP)
+
+
+ROOM_UP_TO_THE_PURCHASE = 1_100_000
+"""Gas of the operator's three calls and of the first six of a run, of which the last reverts."""
+
+
+def no_ops_of(desk: Desk, deal_id: DealId) -> list[str]:
+    """The intents of a deal that no-ops are signed for."""
+    query = """
+        SELECT intent_id FROM transactions.attempts JOIN transactions.intents USING (intent_id)
+        WHERE deal_id = %s AND no_op
+    """
+    return [str(row[0]) for row in desk.books.rows(query, deal_id)]
 
 
 def steps_of(view: DealView) -> tuple[Step, ...]:
@@ -170,6 +183,23 @@ class TestTheMiddleReverts:
         assert ended.problem.code == "transaction_reverted"
         assert ended.problem.field == "Swap on Uniswap v3"
         assert ended.problem.actual == "STF"  # the router may take no more than the loan
+        check_home(desk, ended, before)
+
+    async def test_what_was_not_mined_with_it_becomes_no_ops_and_all_funds_come_home(
+        self, desk: Desk
+    ) -> None:
+        node, before = desk.node(), Treasury.of(desk.node(), desk)
+        with node.held():
+            deal_id = await run_sent(desk)
+            with node.dearer_discount():
+                with node.blocks_of(ROOM_UP_TO_THE_PURCHASE):
+                    node.mine()
+                await eventually(lambda: no_ops_of(desk, deal_id), "no-ops are out")
+            node.release()
+        ended = await desk.end(deal_id)
+        assert ended.status is DealStatus.UNWOUND
+        assert reverted(ended) == ["Swap on Uniswap v3"]
+        assert steps_of(ended)[2:] == (Step.TOP_UP, Step.SETTLE, Step.SWEEP)
         check_home(desk, ended, before)
 
     async def test_a_redemption_that_reverts_waits_as_a_stepwise_deal_does(

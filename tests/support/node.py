@@ -111,6 +111,16 @@ class Node:
         """Mine one block with all that waits."""
         self.ask("evm_mine")
 
+    @contextmanager
+    def blocks_of(self, gas: int) -> Iterator[None]:
+        """Have room for only so much gas in a block."""
+        usual = self.ask("eth_getBlockByNumber", "latest", False)["gasLimit"]  # noqa: FBT003 - positional
+        self.ask("evm_setBlockGasLimit", hex(gas))
+        try:
+            yield
+        finally:
+            self.ask("evm_setBlockGasLimit", usual)
+
     # -- the operator ---------------------------------------------------------------------------
 
     @contextmanager
