@@ -123,6 +123,7 @@ async def theatre() -> AsyncIterator[Theatre]:
                     engine.finalize_deal,
                     engine.replace_transaction,
                     engine.send_attempts,
+                    engine.plan_no_op,
                     engine.release_chain,
                     reads.read_market,
                     reads.read_position,

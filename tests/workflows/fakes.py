@@ -36,8 +36,10 @@ from activities.transactions.interface import (
     ChainReleased,
     DeliverBatch,
     Delivery,
+    FillNonce,
     FinalizeDeal,
     FinalTransactions,
+    NonceFill,
     PrepareBatch,
     ReleaseChain,
     Replacement,
@@ -49,7 +51,7 @@ from activities.transactions.interface import (
 from domain.deals import TREASURY_STEPS, Step
 from domain.errors import DealError
 from domain.exits import topped_up
-from domain.identifiers import Address, ChainId
+from domain.identifiers import Address, ChainId, ModuleId
 from domain.positions import Position
 from domain.sizing import Sizing
 from domain.tracking import Receipt
@@ -278,6 +280,12 @@ class FakeEngine(TransactionActivities):
         script = scripts[order.batch.key.deal_id]
         script.note("send", ", ".join(f"{s.intent_id} no-op {s.no_op}" for s in order.signed))
         return order.view
+
+    @activity.defn
+    async def plan_no_op(self, order: FillNonce) -> NonceFill:
+        script = scripts[order.deal_id]
+        script.note("plan", str(order.nonce))
+        return NonceFill(batch=script.prepared[-1].no_ops(), module=ModuleId("usdtz"))
 
     @activity.defn
     async def release_chain(self, order: ReleaseChain) -> ChainReleased:
