@@ -1,5 +1,6 @@
 """What people have to know of: one open row for each thing, seen again as long as it holds."""
 
+import logging
 from enum import StrEnum
 from typing import Final
 
@@ -66,7 +67,9 @@ class Alerts:
             row = await cursor.fetchone()
         RAISED.labels(self._chain_id, kind).inc()
         if row and row[0]:
-            _log.error("alert", kind=kind, chain=self._chain_id, subject=subject, **problem)
+            # What the engine mends by itself is no error; somebody may want to know all the same.
+            level = logging.WARNING if kind is AlertKind.REORG else logging.ERROR
+            _log.log(level, "alert", kind=kind, chain=self._chain_id, subject=subject, **problem)
 
     async def clear_old(self) -> None:
         """Clear what no longer holds; of a latch, once it is released."""

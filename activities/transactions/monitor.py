@@ -119,7 +119,7 @@ class ChainMonitor:
         made = await self._intents.apply(look.changes)
         await self._tell_of(made)
         await self._send_what_is_missing(intents, look)
-        health = await self._nonces.check(intents, look.nonces)
+        health = await self._nonces.check(look.nonces)
         await self._tell_of_nonces(health)
         await self._tell_of_waiting(intents, look)
         await self._alerts.clear_old()

@@ -1,17 +1,23 @@
 """The nonces of accounts: what the chain has used, what was given, and whether that fits."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from activities.transactions.store import Pool
-from activities.transactions.unsettled import Unsettled
 from domain.errors import Conflict, Unavailable
 from domain.identifiers import Address, ChainId
 
-_NEXT: Final = """
-SELECT address, next_nonce FROM transactions.accounts WHERE chain_id = %s AND address = ANY(%s)
+_GIVEN: Final = """
+SELECT a.address, a.next_nonce, ARRAY(
+    SELECT i.nonce FROM transactions.intents i
+    WHERE i.chain_id = a.chain_id AND i.sender = a.address AND i.nonce >= looked.mined
+        AND i.state NOT IN ('ABANDONED', 'FINALIZED')
+        AND NOT (i.state = 'REPLACED' AND i.mined_hash IS NULL)
+) FROM transactions.accounts a
+JOIN unnest(%s::text[], %s::bigint[]) AS looked (address, mined) USING (address)
+WHERE a.chain_id = %s
 """
 
 
@@ -19,8 +25,8 @@ SELECT address, next_nonce FROM transactions.accounts WHERE chain_id = %s AND ad
 class NonceHealth:
     """One account: the next nonce the chain takes, the next one given, and what is between.
 
-    `gap` are nonces that no intent of ours holds, although one holds a later nonce, which can
-    never be mined before them.
+    `gap` are nonces between the two that no intent of ours holds, so that nothing after them can
+    ever be mined.
     """
 
     address: Address
@@ -28,11 +34,8 @@ class NonceHealth:
     next_nonce: int
     pending: int
     gap: tuple[int, ...]
-
-    @property
-    def foreign(self) -> bool:
-        """Whether the chain has used nonces that were never given."""
-        return self.mined_nonce > self.next_nonce
+    foreign: bool
+    """Whether the chain has used nonces that were never given."""
 
     def used_elsewhere(self) -> Conflict:
         """The error of nonces that somebody else has used."""
@@ -74,33 +77,40 @@ class Nonces:
         """Take the pool of the engine's own database role."""
         self._chain_id = chain_id
         self._pool = pool
+        self._before: dict[Address, NonceHealth] = {}
 
-    async def check(
-        self, intents: Iterable[Unsettled], nonces: Mapping[Address, int]
-    ) -> list[NonceHealth]:
-        """The health of every account of which a nonce was looked up."""
+    async def check(self, nonces: Mapping[Address, int]) -> list[NonceHealth]:
+        """The health of every account of which a nonce was looked up.
+
+        What was given and what holds it are read together, after the chain was looked at, so that
+        neither can be behind the other. A gap or a foreign nonce is only told when it is seen a
+        second time: what is being written at this moment is neither.
+        """
+        order = (list(nonces), list(nonces.values()), self._chain_id)
         async with self._pool.connection() as connection:
-            cursor = await connection.execute(_NEXT, (self._chain_id, list(nonces)))
-            given = {Address(row[0]): int(row[1]) for row in await cursor.fetchall()}
-        held: dict[Address, set[int]] = {address: set() for address in given}
-        for intent in intents:
-            held[intent.sender].add(intent.nonce)
-        return [
-            health_of(address, mined, given[address], held[address])
-            for address, mined in sorted(nonces.items())
-            if address in given
+            rows = await (await connection.execute(_GIVEN, order)).fetchall()
+        seen = [
+            health_of(Address(row[0]), nonces[Address(row[0])], int(row[1]), set(row[2]))
+            for row in sorted(rows)
         ]
+        before, self._before = self._before, {health.address: health for health in seen}
+        return [_confirmed(health, before.get(health.address)) for health in seen]
+
+
+def _confirmed(now: NonceHealth, before: NonceHealth | None) -> NonceHealth:
+    """The health without what was not there at the look before."""
+    gap = tuple(nonce for nonce in now.gap if before is not None and nonce in before.gap)
+    return replace(now, gap=gap, foreign=now.foreign and before is not None and before.foreign)
 
 
 def health_of(address: Address, mined: int, given: int, held: AbstractSet[int]) -> NonceHealth:
-    """The health of an account whose nonces are `held` by intents that are not final."""
-    pending = [nonce for nonce in held if nonce >= mined]
-    # Only below what is held: nonces above may have been given since the intents were read.
-    gap = tuple(nonce for nonce in range(mined, max(held, default=mined)) if nonce not in held)
+    """The health of an account, of whose nonces from `mined` on intents hold these."""
+    gap = tuple(nonce for nonce in range(mined, given) if nonce not in held)
     return NonceHealth(
         address=address,
         mined_nonce=mined,
         next_nonce=given,
-        pending=len(pending),
+        pending=len(held),
         gap=gap,
+        foreign=mined > given,
     )

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
 from typing import Final
 
 import pytest
 
 from domain.identifiers import DealId
-from starters.local.state import load_state
 from tests.e2e.test_deals import ONE_CYCLE
 from tests.e2e.test_kills import (
-    IN_A_ROW,
     all_sent,
     check_all,
     killed,
@@ -66,34 +62,27 @@ async def test_blocks_that_a_killed_node_forgets_are_made_up_with_the_same_trans
                 node.mine()
                 await all_sent(slow_desk, deals, step)
             forgotten = node.head()
+            blocks = blocks_of(slow_desk, deals)
             async with killed(stack, ANVIL):
                 pass
         assert node.head() < forgotten
+    await slow_desk.ends(*deals)
+    await eventually(lambda: all_final(slow_desk, deals), "what was forgotten is mined again")
     await check_all(slow_desk, deals, before, exact=False)
-    # What had been mined in the blocks that are gone is in others now.
-    intents = [intent for deal_id in deals for intent in slow_desk.books.intents(deal_id)]
-    moved = {i.purpose for i in intents if node.block_of(i.mined_hash) != i.block_hash}
+    # What had been mined in the blocks that are gone is in others now, for the books as well.
+    after = blocks_of(slow_desk, deals)
+    moved = {key[1] for key, block in blocks.items() if after[key] != block}
     assert "Fund the deal's account from the treasury" in moved
     assert "Borrow at the variable rate" in moved
 
 
-async def test_a_worker_that_dies_while_it_sends_does_not_send_twice(slow_desk: Desk) -> None:
-    """In every step nobody knows whether the node has taken what was saved to be sent."""
-    node, stack = slow_desk.node(), slow_desk.stack
-    before = Treasury.of(node, slow_desk)
-    anvil = load_state(stack.folder).processes[ANVIL].pid
-    async with one_deal_in_every_step(slow_desk) as deals:
-        under_way = list(zip(deals[1:], IN_A_ROW, strict=False))
-        async with killed(stack, "signer"):
-            node.mine()
-            for deal_id, step in under_way:
-                await slow_desk.prepared(deal_id, step)
-            os.kill(anvil, signal.SIGSTOP)  # it is sent bytes, and does nothing about them yet
-        try:
-            for deal_id, step in under_way:
-                await slow_desk.saved(deal_id, step)
-            async with killed(stack, "chain"):
-                os.kill(anvil, signal.SIGCONT)
-        finally:
-            os.kill(anvil, signal.SIGCONT)
-    await check_all(slow_desk, deals, before)
+def blocks_of(desk: Desk, deals: list[DealId]) -> dict[tuple[str, str], str]:
+    """The block of every mined intent, by its id and purpose."""
+    intents = [intent for deal_id in deals for intent in desk.books.intents(deal_id)]
+    return {(i.intent_id, i.purpose): str(i.block_hash) for i in intents if i.block_hash}
+
+
+def all_final(desk: Desk, deals: list[DealId]) -> bool:
+    """Whether the books call every transaction of these deals final."""
+    intents = [intent for deal_id in deals for intent in desk.books.intents(deal_id)]
+    return {intent.state for intent in intents} <= {"FINALIZED", "ABANDONED"}
