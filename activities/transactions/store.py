@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import psycopg
+from psycopg.pq import PipelineStatus
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
@@ -368,8 +369,14 @@ async def _one_round_trip(connection: Connection) -> AsyncIterator[None]:
     Reading a result inside costs another round trip. An error may only show at the end; then
     nothing was written.
     """
-    async with connection.pipeline(), connection.transaction():
-        yield
+    try:
+        async with connection.pipeline(), connection.transaction():
+            yield
+    finally:
+        if connection.pgconn.pipeline_status != PipelineStatus.OFF:
+            # Cancelled before the answers were in. The pool would lend it out again as it is, and
+            # whatever is said on it would be neither answered nor done; closed, it is replaced.
+            await connection.close()
 
 
 def attempt_of(row: tuple[Any, ...]) -> Attempt:

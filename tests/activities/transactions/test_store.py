@@ -10,7 +10,7 @@ from psycopg import sql
 
 from activities.transactions.store import Pool, TransactionStore
 from domain.deals import Step
-from domain.errors import NotAllowed
+from domain.errors import Conflict, NotAllowed
 from domain.identifiers import ChainId, DealId
 from domain.transactions import INTENT_TRANSITIONS, IntentState, PreparedBatch
 from tests.activities.transactions.samples import (
@@ -583,3 +583,69 @@ class TestGivingUp:
             await store.abandon(batch, batch.no_ops())
         assert states(as_owner, batch) == ["BROADCAST", "PREPARED"]
         assert as_owner("SELECT next_nonce FROM transactions.accounts") == [(2,)]
+
+
+class TestOrders:
+    async def test_the_same_key_with_another_order_is_a_conflict_that_names_both(
+        self, store: TransactionStore, as_owner: Execute
+    ) -> None:
+        first = await store.add_batch(batch_of(2), mined_nonce=0, ordered="one")
+        for conflicting in (
+            store.batch(first.key, ordered="another"),
+            store.add_batch(batch_of(2), mined_nonce=0, ordered="another"),
+        ):
+            with pytest.raises(Conflict) as caught:
+                await conflicting
+            problem = caught.value.problem
+            assert (problem.value, problem.limit, problem.actual) == (
+                str(first.key),
+                "one",
+                "another",
+            )
+        assert await store.batch(first.key, ordered="one") == first
+        assert await store.add_batch(batch_of(2), mined_nonce=0, ordered="one") == first
+        assert as_owner("SELECT next_nonce FROM transactions.accounts") == [(2,)]
+
+
+class TestAppendOnly:
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "UPDATE transactions.attempts SET no_op = true",
+            "UPDATE transactions.attempts SET raw = '' WHERE false",
+            "DELETE FROM transactions.attempts",
+        ],
+    )
+    async def test_what_was_signed_is_never_changed_or_forgotten(
+        self,
+        store: TransactionStore,
+        as_engine: Execute,
+        as_owner: Execute,
+        statement: str,
+    ) -> None:
+        batch = await store.add_batch(batch_of(2), mined_nonce=0)
+        attempts, _ = await store.save_attempts(batch, signed(batch))
+        for execute in (as_engine, as_owner):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                execute(statement)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"):
+            as_owner(statement)
+        assert await store.attempts(batch) == attempts
+
+
+class TestCancelled:
+    async def test_what_comes_after_a_statement_that_was_cancelled_is_done(
+        self, store: TransactionStore, engine_pool: Pool
+    ) -> None:
+        # Deliveries end by their time limit at any moment; the next one has the same connection.
+        batch = await store.add_batch(batch_of(1), mined_nonce=0)
+        await store.save_attempts(batch, signed(batch))
+        ids = [batch.intents[0].intent_id]
+        for number in range(100):
+            marking = asyncio.create_task(store.mark_unknown(ids, head=3))
+            for _ in range(number % 10):
+                await asyncio.sleep(0)
+            marking.cancel()
+            await asyncio.gather(marking, return_exceptions=True)
+            async with engine_pool.connection() as connection:
+                assert (await connection.execute("SELECT 1")).rowcount == 1
