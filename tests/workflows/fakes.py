@@ -73,6 +73,7 @@ CHAIN: Final = ChainId(999)
 ACCOUNT: Final = Address("0x70997970C51812dc3A010C7d01b50e0d17dc79C8")
 TREASURY: Final = Address("0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC")
 FEES: Final = Fees(max_fee_per_gas=2_000, max_priority_fee_per_gas=1_000)
+OUTBIDDING: Final = Fees(max_fee_per_gas=9_000, max_priority_fee_per_gas=9_000)
 GAS: Final = 21_000
 GAS_PRICE: Final = 1_500
 
@@ -110,6 +111,10 @@ class Script:
     """Where batches that are executed in part leave the account."""
     dearer: dict[str, Fees] = field(default_factory=dict)
     """Fees without which a batch is not included the first time."""
+    displaced: dict[str, Fees] = field(default_factory=dict)
+    """Batches that must not happen any more once they are out, and the fees of their no-ops."""
+    held: dict[str, asyncio.Event] = field(default_factory=dict)
+    """What the deliveries of batches wait for."""
     gaps: set[str] = field(default_factory=set)
     """Batches whose nonces cannot be given back."""
     signed_after_all: set[str] = field(default_factory=set)
@@ -127,6 +132,8 @@ class Script:
     receipts: list[tuple[Receipt, ...]] = field(default_factory=list)
     """How the deal's transactions ended up, for each time that finality is waited for."""
     delivered: list[DeliverBatch] = field(default_factory=list)
+    sent: list[SendAttempts] = field(default_factory=list)
+    """What was sent beside the deliveries."""
     reads: int = 0
     block: int = 1
 
@@ -143,6 +150,8 @@ class Script:
 
 
 scripts: defaultdict[str, Script] = defaultdict(Script)
+released: list[ReleaseChain] = []
+"""The chains that were released, by whom and why."""
 
 
 def short(batch: PreparedBatch) -> str:
@@ -153,6 +162,14 @@ def short(batch: PreparedBatch) -> str:
 def script_of(batch: PreparedBatch) -> Script:
     """The script of the batch's deal."""
     return scripts[batch.key.deal_id]
+
+
+async def _held(script: Script, key: str) -> None:
+    """Wait as long as the script says, alive all the while."""
+    waiting = script.held.get(key)
+    while waiting is not None and not waiting.is_set():
+        activity.heartbeat()
+        await asyncio.sleep(0.02)
 
 
 class FakeReads(ProtocolActivities):
@@ -213,6 +230,10 @@ class FakeEngine(TransactionActivities):
         key = short(batch)
         script.note("deliver", key)
         script.delivered.append(order)
+        await _held(script, key)
+        no_op = order.signed[0].no_op
+        if key in script.displaced and not no_op:
+            return Delivery(no_ops={batch.intents[0].intent_id: script.displaced[key]})
         fees = script.dearer.get(key)
         if fees is not None and order.replaceable and batch.intents[0].fees != fees:
             return Delivery(replacements={batch.intents[0].intent_id: fees})
@@ -232,7 +253,8 @@ class FakeEngine(TransactionActivities):
             transaction_hash=order.signed[0].transaction_hash,
             block_number=script.block,
             block_hash=f"0x{script.block:064x}",
-            succeeded=problem is None,
+            succeeded=problem is None or no_op,
+            no_op=no_op,
             gas_used=GAS,
             effective_gas_price=GAS_PRICE,
             value=0,
@@ -271,14 +293,17 @@ class FakeEngine(TransactionActivities):
             action=order.action,
             note="",
         )
-        fees = {order.intent_id: Fees(max_fee_per_gas=9_000, max_priority_fee_per_gas=9_000)}
+        if order.action is Action.REBROADCAST:
+            return Replacement(view=view)
+        fees = {order.intent_id: OUTBIDDING}
         to_sign = batch.no_ops(fees) if order.action is Action.CANCEL else batch.with_fees(fees)
         return Replacement(view=view, batch=batch, to_sign=to_sign)
 
     @activity.defn
     async def send_attempts(self, order: SendAttempts) -> TransactionView:
         script = scripts[order.batch.key.deal_id]
-        script.note("send", ", ".join(f"{s.intent_id} no-op {s.no_op}" for s in order.signed))
+        script.note("send", short(order.batch))
+        script.sent.append(order)
         return order.view
 
     @activity.defn
@@ -289,6 +314,7 @@ class FakeEngine(TransactionActivities):
 
     @activity.defn
     async def release_chain(self, order: ReleaseChain) -> ChainReleased:
+        released.append(order)
         return ChainReleased(chain_id=order.chain_id, cleared=True)
 
 

@@ -422,6 +422,7 @@ class DealWorkflow:
             self._stop_if_cancelled()
             await self._move(DealStatus.EXECUTING, "resumed")
             self._stop_if_cancelled()
+            await self._wait_for_the_chain()  # it may have gone back meanwhile
 
     async def _wait_for_the_chain(self) -> None:
         """Build upon nothing that is in no block; raise `DealFailure` if a result is another."""
