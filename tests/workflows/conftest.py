@@ -32,6 +32,7 @@ from tests.workflows.fakes import (
     scripts,
 )
 from workers.deals import WORKFLOW_RUNNER
+from workflows.chain.fill import FillNonceWorkflow
 from workflows.chain.release import ReleaseChainWorkflow
 from workflows.deal.messages import CommandMessage
 from workflows.deal.transaction import SIGNER_QUEUE, chain_queue
@@ -105,7 +106,7 @@ async def theatre() -> AsyncIterator[Theatre]:
             Worker(
                 client,
                 task_queue=TASK_QUEUE,
-                workflows=[DealWorkflow, ReleaseChainWorkflow],
+                workflows=[DealWorkflow, FillNonceWorkflow, ReleaseChainWorkflow],
                 activities=[FakeRecords().record_deal],
                 workflow_runner=WORKFLOW_RUNNER,
             ),

@@ -11,13 +11,14 @@ from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.transactions.interface import Action, ChainReleased, ReleaseChain
+from activities.transactions.interface import Action, ChainReleased, FillNonce, ReleaseChain
 from domain.deals import Command, DealRequest, DealStatus
 from domain.errors import DealError, NotAllowed, SigningRefused, TransactionReplaced
 from domain.tracking import Notice, Receipt
 from domain.views import DealView
 from tests.workflows.conftest import Theatre
 from tests.workflows.fakes import (
+    ACCOUNT,
     CHAIN,
     FEES,
     GAS,
@@ -27,6 +28,8 @@ from tests.workflows.fakes import (
     expected_profit,
     released,
 )
+from workflows.chain.fill import FillNonceWorkflow
+from workflows.chain.fill import workflow_id as fill_id
 from workflows.chain.release import ReleaseChainWorkflow
 from workflows.chain.release import workflow_id as release_id
 from workflows.deal.messages import TransactionMessage
@@ -406,3 +409,21 @@ async def test_a_chain_is_released_in_the_name_of_who_asks(theatre: Theatre) -> 
     )
     assert result == ChainReleased(chain_id=CHAIN, cleared=True)
     assert released == [order]
+
+
+async def test_a_nonce_that_nothing_holds_is_filled_with_what_the_engine_plans(
+    theatre: Theatre,
+) -> None:
+    script = Script()
+    deal_id = (await theatre.run(script)).request.deal_id
+    order = FillNonce(
+        chain_id=CHAIN, account=ACCOUNT, deal_id=deal_id, deal_account=ACCOUNT, nonce=7
+    )
+    view = await theatre.client.execute_workflow(
+        FillNonceWorkflow.run, order, id=fill_id(order), task_queue=TASK_QUEUE
+    )
+    key = "sweep/1/1/fill"
+    assert script.calls[-3:] == ["plan 7", f"sign {key}", f"send {key}"]
+    (sent,) = script.sent
+    assert [signed.intent_id for signed in sent.signed] == [view.intent_id]
+    assert view.intent_id == f"{deal_id}/{key}/0"
