@@ -222,6 +222,7 @@ class ChainMonitor:
             "head": look.head.number,
             "head_timestamp": look.head.timestamp,
             "base_fee_wei": None if look.head.base_fee is None else str(look.head.base_fee),
+            "priority_fee_wei": str(look.fees.priority_fee),
             "finalized": look.finalized,
             "watcher": self._name,
             "endpoints": [status.model_dump(mode="json") for status in self._rpc.status()],

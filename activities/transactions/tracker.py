@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from activities.rpc.client import Rpc, RpcCall
+from activities.rpc.fees import FeeLevel, fee_level, price_call
 from activities.transactions.receipts import receipt_of
 from activities.transactions.unsettled import Change, Unsettled
 from domain.chains import ChainProfile
@@ -31,6 +32,7 @@ class Look:
     """What was seen: the newest block, the newest final one's number, used nonces, and moves."""
 
     head: Block
+    fees: FeeLevel
     finalized: int
     nonces: dict[Address, int]
     changes: tuple[Change, ...]
@@ -55,7 +57,7 @@ class Tracker:
     ) -> Look:
         """Look at intents, at more accounts and at more blocks; raises `Unavailable`."""
         senders = sorted({intent.sender for intent in intents} | set(accounts))
-        head, finalized, nonces = await self._heads(senders)
+        head, fees, finalized, nonces = await self._heads(senders)
         numbers = {i.block_number for i in intents if i.state in IN_A_BLOCK and i.block_number}
         found = await self._blocks(numbers | set(blocks) | {max(finalized, 0)})
         stand = {i.intent_id for i in intents if _stands(i, found)}
@@ -81,14 +83,17 @@ class Tracker:
             if path:
                 receipt = receipts.get(intent.intent_id)
                 changes.append(Change(intent, path, receipt, head.number))
-        return Look(head, finalized, nonces, tuple(changes), found)
+        return Look(head, fees, finalized, nonces, tuple(changes), found)
 
-    async def _heads(self, senders: list[Address]) -> tuple[Block, int, dict[Address, int]]:
+    async def _heads(
+        self, senders: list[Address]
+    ) -> tuple[Block, FeeLevel, int, dict[Address, int]]:
         by_tag = self._profile.finality.kind == "tag"
         answers = await self._ask(
             [
                 _block_call("latest"),
                 _block_call("finalized" if by_tag else "latest"),
+                price_call(self._profile.fees),
                 *(RpcCall("eth_getTransactionCount", (sender, "latest")) for sender in senders),
             ]
         )
@@ -103,8 +108,9 @@ class Tracker:
         tagged = _block(answers[1])
         depth = head.number - self._profile.finality.depth
         finalized = (tagged.number if tagged else -1) if by_tag else depth
-        nonces = (int(answer, 16) for answer in answers[2:])
-        return head, finalized, dict(zip(senders, nonces, strict=True))
+        nonces = (int(answer, 16) for answer in answers[3:])
+        fees = fee_level(self._profile, answers[2])
+        return head, fees, finalized, dict(zip(senders, nonces, strict=True))
 
     async def _blocks(self, numbers: set[int]) -> dict[int, Block | None]:
         ordered = sorted(numbers)

@@ -339,6 +339,7 @@ async def test_it_tells_how_the_chain_stands(desk: Desk) -> None:
         assert observed["head"] == desk.node.head()
         assert observed["finalized"] == desk.node.head() - 4
         assert int(observed["base_fee_wei"]) > 0
+        assert int(observed["priority_fee_wei"]) > 0
         assert [endpoint["healthy"] for endpoint in observed["endpoints"]] == [True]
         assert observed["accounts"] == [
             {
