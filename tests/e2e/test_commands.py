@@ -106,9 +106,10 @@ async def test_cancelled_after_any_step_all_funds_come_home(desk: Desk, step: St
     assert node.holdings(ended.account) == {}
     assert total([ended]) == Treasury.of(node, desk) - before
     assert ended.settlement is not None
-    # Nothing is lost but gas: less than two hundredths of an ether.
+    # Nothing is lost but gas, less than two hundredths of an ether, and some seconds of interest on
+    # the loan, less than a cent.
     assert -2 * 10**16 < ended.settlement.ether_wei < 0
-    assert ended.settlement.par >= -1
+    assert ended.settlement.par > -(10**4)
     desk.books.check_exactly_once(ended, node)
 
 
