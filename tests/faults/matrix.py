@@ -110,17 +110,19 @@ def _deals(dice: random.Random) -> list[Scenario]:
         _shuffled(dice, activity) for _ in STEPS for activity in _by_activity(OF_A_STEP).values()
     ]
     keys = [step for step in STEPS for _ in _by_activity(OF_A_STEP)]
-    once = [_shuffled(dice, OPENING), _shuffled(dice, FINALISING)]
+    opening, finalising = _shuffled(dice, OPENING), _shuffled(dice, FINALISING)
     scenarios = []
-    for number in range(max(map(len, queues))):
+    count = max(map(len, queues))
+    for number in range(count):
         name = f"deal-{number:02}"
         scenario = Scenario(name, DEALS)
         for queue, step in zip(queues, keys, strict=True):
             if number < len(queue):
                 scenario.add(*queue[number], about=f"{name}/{step}/1/1")
-        for queue in once:
-            if number < len(queue):
-                scenario.add(*queue[number], about=name)
+        # The last deals come to their end unhindered, before the watcher has called them final.
+        for queue, place in ((opening, number), (finalising, count - 1 - number)):
+            if place < len(queue):
+                scenario.add(*queue[place], about=name)
         side = dice.choice(THINKING[0].sides)
         scenario.add(THINKING[0], side, workflow_id(name), dice.randint(1, _THOUGHTS))
         scenarios.append(scenario)

@@ -43,8 +43,9 @@ ROLES: Final = ("deals", "chain", "signer")
 CHAIN: Final = 138
 ETHER: Final = 10**18
 LIQUIDITY: Final = "10"
-DEPTH: Final = 2
-"""Blocks until final: so that a deal that has ended has waited for finality, too."""
+DEPTH: Final = 3
+"""Blocks until final: so that a deal waits for finality in the end, and is there before the watcher
+of the chain has recorded it."""
 
 _SUPERVISOR: Final = "faults"
 _READY_SECONDS: Final = 60.0
