@@ -74,6 +74,13 @@ async def test_a_failure_is_passed_on_and_ends_the_beating() -> None:
 
 def test_two_beats_fit_into_every_timeout() -> None:
     """So that one that comes late, or is held back by the SDK, is taken for no death."""
-    named = (options.ADMISSION, options.READ, options.PREPARE, options.SIGN, options.DELIVER)
+    named = (
+        options.ADMISSION,
+        options.COMMAND,
+        options.READ,
+        options.PREPARE,
+        options.SIGN,
+        options.DELIVER,
+    )
     for each in named:
         assert each["heartbeat_timeout"] >= 2 * timedelta(seconds=1) + HEARTBEAT_THROTTLE / 2

@@ -69,6 +69,7 @@ SIGN: Final = ActivityOptions(
 COMMAND: Final = ActivityOptions(
     start_to_close_timeout=timedelta(seconds=15),
     schedule_to_close_timeout=timedelta(seconds=60),
+    heartbeat_timeout=_SILENCE,
     retry_policy=_PATIENT,
 )
 """Somebody waits for the answer: give up within a minute and say why."""
