@@ -15,7 +15,6 @@ import structlog
 
 from activities.protocols.multicall import Read
 from activities.protocols.reader import ChainReader
-from activities.transactions.beats import heartbeats
 from activities.transactions.broadcast import Broadcaster
 from activities.transactions.heads import HeadWatcher
 from activities.transactions.interface import DeliverBatch, Delivery
@@ -99,7 +98,7 @@ class Deliverer:
         watch = _Watch(order, attempts, self._outcomes.position_reads(order), resend=sent_before)
         limit = self._profile.limits.submission_timeout_seconds
         try:
-            async with heartbeats(), self._looking_after(order), asyncio.timeout(limit):
+            async with self._looking_after(order), asyncio.timeout(limit):
                 # What may have been sent before is looked for before it is sent again.
                 if not sent_before:
                     await self._broadcaster.send(list(watch.newest.values()))

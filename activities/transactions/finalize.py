@@ -4,7 +4,6 @@ import asyncio
 from typing import Final
 
 from activities.rpc.client import Rpc
-from activities.transactions.beats import heartbeats
 from activities.transactions.broadcast import Broadcaster
 from activities.transactions.store import Pool
 from activities.transactions.tracker import Tracker
@@ -35,20 +34,19 @@ class Finalizer:
         What comes back in a reorganisation is sent again; it may end up in another block, and with
         another result. Raises `Unavailable` if the node does not answer.
         """
-        async with heartbeats():
-            while intents := await self._signed(deal_id):
-                look = await self._tracker.look(intents)
-                await self._intents.apply(look.changes)
-                after = {change.intent.intent_id: change.path[-1] for change in look.changes}
-                await self._broadcaster.send(
-                    [
-                        intent.attempts[-1]
-                        for intent in intents
-                        if after.get(intent.intent_id) in OUT and intent.attempts
-                    ]
-                )
-                if set(after.values()) != {IntentState.FINALIZED} or len(after) < len(intents):
-                    await asyncio.sleep(self._pause)
+        while intents := await self._signed(deal_id):
+            look = await self._tracker.look(intents)
+            await self._intents.apply(look.changes)
+            after = {change.intent.intent_id: change.path[-1] for change in look.changes}
+            await self._broadcaster.send(
+                [
+                    intent.attempts[-1]
+                    for intent in intents
+                    if after.get(intent.intent_id) in OUT and intent.attempts
+                ]
+            )
+            if set(after.values()) != {IntentState.FINALIZED} or len(after) < len(intents):
+                await asyncio.sleep(self._pause)
         return await self._intents.receipts(deal_id)
 
     async def _signed(self, deal_id: DealId) -> list[Unsettled]:

@@ -167,7 +167,7 @@ class TransactionActivities(ABC):
     @abstractmethod
     @activity.defn
     async def deliver_batch(self, order: DeliverBatch) -> Delivery:
-        """Deliver the batch; heartbeats while it waits. Raises `Unavailable`, `OutcomeUnknown`."""
+        """Deliver the batch. Raises `Unavailable`, `OutcomeUnknown`."""
 
     @abstractmethod
     @activity.defn

@@ -5,9 +5,7 @@ from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
-from temporalio.testing import ActivityEnvironment
 
-from activities.transactions import beats
 from activities.transactions.interface import DeliverBatch
 from domain.deals import Step
 from domain.errors import OutcomeUnknown, Unavailable
@@ -747,27 +745,3 @@ class TestConfirmations:
         assert receipt is not None
         assert outcome.inclusions[0].block_hash == receipt["blockHash"]
         assert executions(node, order.batch) == [1]
-
-
-class TestHeartbeats:
-    async def test_it_is_heard_of_while_it_waits_and_not_afterwards(
-        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(beats, "_SECONDS", 0.02)
-        desk.node.automine(on=False)
-        order = await desk.signed(await recording(desk))
-        heard = 0
-
-        def beat(*_: Any) -> None:
-            nonlocal heard
-            heard += 1
-
-        environment = ActivityEnvironment()
-        environment.on_heartbeat = beat
-        delivering = asyncio.create_task(environment.run(desk.engine.deliver_batch, order))
-        await until(lambda: heard > 3)
-        desk.node.mine()
-        outcome_of(await finished(delivering))
-        by_then = heard
-        await asyncio.sleep(0.1)
-        assert heard == by_then
