@@ -11,8 +11,9 @@ from activities.protocols.steps import StepBuilder
 from activities.signing.interface import DealAccounts, SignBatch
 from activities.signing.policy import check_batch
 from domain.chains import ChainProfile
-from domain.deals import Step
+from domain.deals import Step, digest_of
 from domain.errors import (
+    Conflict,
     DealError,
     InvalidConfiguration,
     LimitExceeded,
@@ -148,6 +149,21 @@ async def test_the_same_key_gives_the_same_batch_even_when_the_world_has_changed
     assert again.digest() == first.digest()
     following = await desk.prepare(Step.SWEEP)
     assert following.intents[0].nonce == first.intents[-1].nonce + 1
+
+
+async def test_the_same_key_with_another_order_is_a_conflict_that_names_both(desk: Desk) -> None:
+    first = await desk.prepare(Step.FUND)
+    other = desk.sized(wrap_wei=desk.sizing.wrap_wei + 1)
+    with pytest.raises(Conflict) as caught:
+        await other.prepare(Step.FUND)
+    problem = caught.value.problem
+    assert (problem.value, problem.limit, problem.actual) == (
+        str(first.key),
+        digest_of(desk.order(Step.FUND)),
+        digest_of(other.order(Step.FUND)),
+    )
+    assert not caught.value.retryable
+    assert await desk.prepare(Step.FUND) == first
 
 
 async def test_the_same_key_at_once_gives_one_batch_and_takes_one_set_of_nonces(
