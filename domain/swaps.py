@@ -3,11 +3,14 @@
 Amounts are token units, the discount token counted at par; each refusal names the limit it keeps.
 """
 
-from domain.amounts import BASIS_POINTS, UINT256_MAX, ceil_div, one_token
+from collections.abc import Iterable, Mapping
+
+from domain.amounts import BASIS_POINTS, ETHER_DECIMALS, UINT256_MAX, ceil_div, one_token
 from domain.errors import LimitExceeded, RedemptionFrozen
 from domain.limits import MAX_EXPOSURE_BPS
 from domain.market import RedemptionTerms
 from domain.positions import Position
+from domain.transactions import Asset
 
 
 def least_size(sized: int, slippage_bps: int) -> int:
@@ -29,6 +32,22 @@ def loan_within(position: Position, sized: int, limit_bps: int, least: int) -> i
             _ltv_bps_with(position, sized),
         )
     return amount
+
+
+def ensure_ltv(position: Position, changes: Iterable[Mapping[Asset, int]], limit_bps: int) -> None:
+    """Raise `LimitExceeded` for ``max_ltv`` if a call that borrows would leave more than that.
+
+    `changes` has what each call changes, one after the other, of the account as it stands.
+    """
+    for change in changes:
+        position = _changed(position, change)
+        if change.get(Asset.DEBT, 0) > 0 and position.ltv_bps > limit_bps:
+            raise _limit(
+                "max_ltv",
+                "loan to value would be above the deal's limit",
+                limit_bps,
+                position.ltv_bps,
+            )
 
 
 def least_received(terms: RedemptionTerms, spent: int, quote: int, slippage_bps: int) -> int:
@@ -121,6 +140,19 @@ def _borrowable(position: Position, limit_bps: int) -> int:
     """Par-token units that may be borrowed more until the loan to value is at the limit."""
     room_usd8 = position.collateral_usd8 * limit_bps // BASIS_POINTS - position.debt_usd8
     return max(0, room_usd8 * one_token(position.par_decimals) // position.par_price_usd8)
+
+
+def _changed(position: Position, change: Mapping[Asset, int]) -> Position:
+    """The account after this much more collateral and debt, at today's prices."""
+    collateral, debt = change.get(Asset.COLLATERAL, 0), change.get(Asset.DEBT, 0)
+    more_usd8 = collateral * position.ether_price_usd8 // one_token(ETHER_DECIMALS)
+    owed_usd8 = ceil_div(debt * position.par_price_usd8, one_token(position.par_decimals))
+    return position.model_copy(
+        update={
+            "collateral_usd8": max(0, position.collateral_usd8 + more_usd8),
+            "debt_usd8": max(0, position.debt_usd8 + owed_usd8),
+        }
+    )
 
 
 def _ltv_bps_with(position: Position, amount: int) -> int:

@@ -116,7 +116,7 @@ class Deliverer:
             return False
         if any(signed.no_op for signed in order.signed) or await self._store.attempts(order.batch):
             return False
-        problem = await recheck(self._simulator, self._rpc, order.batch, order.request)
+        problem = await recheck(self._simulator, self._reader, order.batch, order.request)
         if problem is not None:
             _log.warning("not sent: the state has moved", **problem.model_dump(exclude_none=True))
         return problem is not None

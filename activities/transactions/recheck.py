@@ -8,13 +8,15 @@ sent; it is given up and prepared anew.
 from typing import Final
 
 from activities.protocols.drafts import Call
-from activities.rpc.client import Rpc
+from activities.protocols.reader import ChainReader
 from activities.transactions.simulation import Simulator
 from activities.transactions.trials import Trial
 from domain.amounts import BASIS_POINTS
 from domain.chains import ChainProfile
 from domain.deals import DealRequest
-from domain.errors import PostConditionFailed, Problem, SimulationFailed
+from domain.errors import LimitExceeded, PostConditionFailed, Problem, SimulationFailed
+from domain.limits import MAX_LTV_BPS
+from domain.swaps import ensure_ltv
 from domain.transactions import Asset, PreparedBatch, added_up, check_bounds
 
 _FRESH_BLOCKS: Final = 2
@@ -32,14 +34,15 @@ def is_due(profile: ChainProfile, batch: PreparedBatch, now: float) -> bool:
 
 
 async def recheck(
-    simulator: Simulator, rpc: Rpc, batch: PreparedBatch, request: DealRequest
+    simulator: Simulator, reader: ChainReader, batch: PreparedBatch, request: DealRequest
 ) -> Problem | None:
     """Simulate the batch's own intents on the newest block; None if it may still be sent.
 
     Otherwise a `SimulationFailed`, whose `field` names the call that would revert, or the asset
-    that would change by something else. Raises `Unavailable`: then nothing is known yet.
+    that would change by something else, or a `LimitExceeded` if a loan would be too large by now.
+    Raises `Unavailable`: then nothing is known yet.
     """
-    block = await rpc.call("eth_getBlockByNumber", "latest", False)  # noqa: FBT003 - positional
+    block = await reader.rpc.call("eth_getBlockByNumber", "latest", False)  # noqa: FBT003 - positional
     trial = Trial(
         sender=batch.intents[0].sender,
         calls=tuple(Call(i.to, i.purpose, i.data, i.value) for i in batch.intents),
@@ -57,7 +60,17 @@ async def recheck(
         # Not its own code, which says of a batch that it has been executed.
         facts = {"code": SimulationFailed.code, "next_action": _NEXT}
         return error.problem.model_copy(update=facts)
-    return _drift(batch, added_up(simulation.changes), request.max_slippage_bps)
+    drift = _drift(batch, added_up(simulation.changes), request.max_slippage_bps)
+    borrows = any(change.get(Asset.DEBT, 0) > 0 for change in simulation.changes)
+    if drift is not None or not borrows:
+        return drift
+    # The same amounts, and yet another loan to value, if the collateral has lost its price.
+    position = await reader.position(request.module, batch.account)
+    try:
+        ensure_ltv(position, simulation.changes, min(request.max_ltv_bps, MAX_LTV_BPS))
+    except LimitExceeded as error:
+        return error.problem
+    return None
 
 
 def _drift(batch: PreparedBatch, now: dict[Asset, int], tolerance_bps: int) -> Problem | None:

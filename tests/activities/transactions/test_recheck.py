@@ -7,7 +7,7 @@ import pytest
 from activities.transactions.recheck import is_due, recheck
 from activities.transactions.simulation import Simulator
 from domain.deals import Step
-from domain.errors import Problem, SimulationFailed, Unavailable
+from domain.errors import LimitExceeded, Problem, SimulationFailed, Unavailable
 from domain.transactions import Asset, Fees, PreparedBatch
 from tests.activities.chain import ETHER
 from tests.activities.desk import UP_TO_BORROW, UP_TO_REDEEM, UP_TO_SWAP, Desk
@@ -19,7 +19,7 @@ WHOLE_DEAL = (*UP_TO_REDEEM, Step.SETTLE, Step.SWEEP)
 
 async def again(desk: Desk, batch: PreparedBatch) -> Problem | None:
     simulator = Simulator(desk.profile, desk.rpc)
-    return await recheck(simulator, desk.rpc, batch, desk.request)
+    return await recheck(simulator, desk.reader, batch, desk.request)
 
 
 async def refused(desk: Desk, batch: PreparedBatch) -> Problem:
@@ -71,6 +71,19 @@ async def test_one_that_would_break_its_bounds_now_is_not_sent(desk: Desk) -> No
     assert problem.field == Asset.PAR
     assert problem.limit is not None
     assert problem.next_action == "the deal gives the batch up and prepares it anew"
+
+
+async def test_a_loan_that_is_too_large_by_now_is_not_sent(desk: Desk) -> None:
+    """Its amounts are the same, and Aave would grant it."""
+    await desk.walk(UP_TO_BORROW[:-1])
+    batch = await desk.prepare(Step.BORROW)
+    desk.node.send("eth_usd_feed", "setAnswer", 2_100 * 10**8)  # of 3,000 USD
+    problem = await again(desk, batch)
+    assert problem is not None
+    assert (problem.code, problem.field) == (LimitExceeded.code, "max_ltv")
+    assert int(str(problem.actual)) > int(str(problem.limit)) == desk.request.max_ltv_bps
+    desk.node.send("eth_usd_feed", "setAnswer", 3_000 * 10**8)
+    assert await again(desk, batch) is None
 
 
 @pytest.mark.parametrize("price", ["0.9895", "0.9851", "0.9805"])

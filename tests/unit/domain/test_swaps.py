@@ -13,6 +13,7 @@ from domain.swaps import (
     after_swap,
     break_even,
     ensure_exposure,
+    ensure_ltv,
     ensure_redeemable,
     fitting,
     least_received,
@@ -20,6 +21,7 @@ from domain.swaps import (
     least_worth,
     loan_within,
 )
+from domain.transactions import Asset
 from tests.unit.domain.test_positions import position
 
 DOLLAR = 10**6
@@ -167,3 +169,27 @@ def test_what_cannot_be_redeemed_is_refused_with_what_stands_against_it(
     problem: DealError = caught.value
     assert problem.problem.field == field
     assert problem.problem.next_action
+
+
+COLLATERAL = position(
+    collateral=10**18, collateral_usd8=3_000 * 10**8, ether_price_usd8=3_000 * 10**8
+)
+
+
+def test_a_loan_is_held_against_the_collateral_that_comes_before_it() -> None:
+    supplied = {Asset.COLLATERAL: 10**18}
+    loan = {Asset.DEBT: 900 * 10**6, Asset.PAR: 900 * 10**6}
+    assert ensure_ltv(COLLATERAL, [loan], 3_000) is None
+    with pytest.raises(LimitExceeded) as caught:
+        ensure_ltv(COLLATERAL, [loan], 2_999)
+    problem = caught.value.problem
+    assert (problem.field, problem.limit, problem.actual) == ("max_ltv", "2999", "3000")
+    assert ensure_ltv(COLLATERAL, [supplied, loan], 1_500) is None
+    with pytest.raises(LimitExceeded):
+        ensure_ltv(COLLATERAL, [loan, supplied], 1_500)
+
+
+def test_only_borrowing_is_held_against_the_limit() -> None:
+    owing = position(debt_usd8=2_000 * 10**8, collateral_usd8=3_000 * 10**8)
+    repaid = {Asset.DEBT: -(2_000 * 10**6)}
+    assert ensure_ltv(owing, [{}, repaid, {Asset.COLLATERAL: -(10**18)}], 1) is None
