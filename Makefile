@@ -34,8 +34,9 @@ check: $(READY) ## format, lint, types and import rule only
 	$(BIN)/basedpyright
 
 .PHONY: bench
-bench: $(FETCHED) ## measure deals against a straight script, side by side
+bench: $(FETCHED) ## measure deals beside a straight script, and a load beside a plain sender
 	$(BIN)/python -m tests.performance.bench
+	$(BIN)/python -m tests.performance.load
 
 SEED ?= 4
 .PHONY: faults

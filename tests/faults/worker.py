@@ -60,13 +60,8 @@ class Supervisor:
         self._folder = folder
         self._running: dict[str, int] = {}
         self._not_before: dict[str, float] = {}
-        settings = SignerSettings.load()
         # Opening takes a second of pure computation, which every restart would have to wait for.
-        self._keys = LocalKeyProvider.open(
-            settings.keystore_file,
-            read_passphrase(settings.keystore_passphrase_file),
-            settings.environment,
-        )
+        self._keys = open_keys()
 
     def run(self) -> None:
         """Run until SIGTERM; then end all members and wait for them."""
@@ -120,7 +115,7 @@ class Supervisor:
             )
             del os.environ["DEAL_METRICS_ADDRESS"]
             wrap_all(member.role, self._folder / "crashes")
-            _ROLES[member.role](self._keys)
+            ROLES[member.role](self._keys)
             status = 0
         except BaseException:  # the log is the only one to be told
             traceback.print_exc()
@@ -130,7 +125,18 @@ class Supervisor:
             os._exit(status)
 
 
-def _chain(_: LocalKeyProvider) -> None:
+def open_keys() -> LocalKeyProvider:
+    """The keys that the environment names."""
+    settings = SignerSettings.load()
+    return LocalKeyProvider.open(
+        settings.keystore_file,
+        read_passphrase(settings.keystore_passphrase_file),
+        settings.environment,
+    )
+
+
+def run_chain() -> None:
+    """Run a chain worker that drafts what the Ledger counts."""
     real: Any = workers.chain.TransactionEngine
 
     def engine(*arguments: Any, **options: Any) -> Any:
@@ -145,13 +151,16 @@ def _chain(_: LocalKeyProvider) -> None:
     )
 
 
-def _signer(keys: LocalKeyProvider) -> None:
+def run_signer(keys: LocalKeyProvider) -> None:
+    """Run a signer that allows it, with keys that are open already."""
     workers.signer.Signer = partial(workers.signer.Signer, review=review_ledger)  # type: ignore[misc, assignment]
     workers.signer.LocalKeyProvider.open = lambda *_: keys  # type: ignore[method-assign, assignment]
     run_process("signer", SignerSettings, workers.signer.build)
 
 
-def _deals(_: LocalKeyProvider) -> None:
+def run_deals() -> None:
+    """Run a deals worker that knows the workflow of batches."""
+
     def worker(*arguments: Any, workflows: list[type], **options: Any) -> Worker:
         return Worker(*arguments, workflows=[*workflows, LedgerBatches], **options)
 
@@ -159,10 +168,10 @@ def _deals(_: LocalKeyProvider) -> None:
     run_process("deals", DealsWorkerSettings, workers.deals.build)
 
 
-_ROLES: Final[dict[str, Callable[[LocalKeyProvider], None]]] = {
-    "chain": _chain,
-    "signer": _signer,
-    "deals": _deals,
+ROLES: Final[dict[str, Callable[[LocalKeyProvider], None]]] = {
+    "chain": lambda _: run_chain(),
+    "signer": run_signer,
+    "deals": lambda _: run_deals(),
 }
 
 

@@ -12,10 +12,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Aim:
-    """What is aimed at: at most, or at least, `value`."""
+    """What is aimed at: at most, or at least, `value`.
+
+    `of_ratio`: of the ratio, where there is something to compare with.
+    """
 
     value: float
     at_most: bool = True
+    of_ratio: bool = True
 
     def met_by(self, value: float) -> bool:
         """Whether a figure reaches it."""
@@ -36,8 +40,9 @@ DEALS_PER_SECOND = Aim(2.0, at_most=False)
 class Figure:
     """One measured thing, of a deal and of the script where the script has it.
 
-    The aim is for `ratio` where there is a script to compare with, else for `deal`. `samples` are
-    the single measurements that `deal` and `script` are the medians of.
+    The aim is for `ratio` where there is a script to compare with, unless it is an absolute one,
+    and for `deal` otherwise. `samples` are the single measurements that `deal` and `script` are the
+    medians of.
     """
 
     name: str
@@ -57,7 +62,8 @@ class Figure:
         """Whether the aim is reached; None if nothing is aimed at."""
         if self.aim is None:
             return None
-        return self.aim.met_by(self.deal if self.ratio is None else self.ratio)
+        ratio = self.ratio if self.aim.of_ratio else None
+        return self.aim.met_by(self.deal if ratio is None else ratio)
 
     def document(self) -> dict[str, Any]:
         """The figure for programs."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.status import Status
 
     from tests.performance.figures import Figure, Results
+    from tests.performance.load_figures import LoadResults
 
 _LABELS = {
     "wall_time_1s_blocks": "Wall time at 1-second blocks",
@@ -84,6 +85,25 @@ def show(results: Results) -> None:
         f"rounds at instant mining and {settings['rounds_blocks']} at 1-second blocks, taken in "
         f"turns; the script polls every {polls['instant']:g} s and {polls['1s_blocks']:g} s. "
         f"{settings['processors']} processors, Python {settings['python']}."
+    )
+
+
+def show_load(results: LoadResults) -> None:
+    """Print the table of the load."""
+    console = Console() if sys.stdout.isatty() else Console(width=120)
+    table = Table(title="\nThe engine under load and plain web3.py", box=None, pad_edge=False)
+    for heading in ("", "engine", "plain", "ratio", "aim"):
+        table.add_column(heading, justify="right" if heading in {"engine", "plain"} else "left")
+    for figure in results.figures():
+        ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}"
+        plain = "" if figure.script is None else _amount(figure.script, figure.unit)
+        name = figure.name.removeprefix("load_").replace("_", " ")
+        table.add_row(name, _amount(figure.deal, figure.unit), plain, ratio, _aim(figure))
+    console.print(table)
+    settings = results.settings
+    console.print(
+        f"{settings['intents']} intents in batches of up to {settings['batch']}, blocks of one "
+        f"second; load average at the end {settings['load_average']:.1f}."
     )
 
 
