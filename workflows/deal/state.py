@@ -44,8 +44,8 @@ class DealState:
     all_final: bool = True
     undone: set[str] = field(default_factory=set)
     """Intents whose blocks were undone and that are in no other yet."""
-    heard: int = 0
-    """The number of the last notice."""
+    heard: set[int] = field(default_factory=set)
+    """The numbers of the notices so far; one may come twice, and after a later one."""
     moved: set[int] = field(default_factory=set)
     """Steps, by their place in `steps`, that are in other blocks than was recorded."""
     overturned: Problem | None = None
@@ -65,9 +65,9 @@ class DealState:
 
     def hear(self, notice: Notice) -> None:
         """Take in what has become of transactions; a notice that comes twice changes nothing."""
-        if notice.notice_id <= self.heard:
+        if notice.notice_id in self.heard:
             return
-        self.heard = notice.notice_id
+        self.heard.add(notice.notice_id)
         self.undone |= set(notice.undone)
         self.undone -= {receipt.intent_id for receipt in notice.mined}
         self.all_final = False
