@@ -42,7 +42,7 @@ class Notice(_Model):
     """What a deal is told of its transactions after the chain went back.
 
     `undone` are intents that are in no block any more and were sent again; `mined` those that are
-    in another block now. Numbers grow with time, so that a deal can tell what it has heard before.
+    in another block now. By its number a deal can tell what it has heard before.
     """
 
     notice_id: int = 0

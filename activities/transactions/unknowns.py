@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from activities.rpc.client import Rpc, RpcCall, RpcError
+from activities.rpc.client import Rpc, RpcCall
 from activities.transactions.alerts import AlertKind, Alerts
 from activities.transactions.finality import final_head
 from activities.transactions.receipts import Sighting
@@ -60,10 +60,9 @@ class Unknowns:
         hashes = [a.transaction_hash for a in attempts if a.intent_id == intent.intent_id]
         calls = [RpcCall("eth_getTransactionReceipt", (each,)) for each in hashes]
         everywhere: list[list[Any]] = await self._rpc.everywhere(calls)
-        answers = [answer for answers in everywhere for answer in answers]
-        return all(answer is None for answer in answers) and not any(
-            isinstance(answer, RpcError) for answer in answers
-        )
+        if len(everywhere) < len(self._profile.endpoints):
+            return False  # the one that does not answer may have it
+        return all(answer is None for answers in everywhere for answer in answers)
 
 
 def _unknown(intent: UnknownIntent) -> OutcomeUnknown:
