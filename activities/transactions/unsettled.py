@@ -127,7 +127,7 @@ class UnsettledStore:
         if not changes:
             return []
         async with self._pool.connection() as connection, connection.transaction():
-            made = [change for change in changes if await _move(connection, change)]
+            made = await _move_all(connection, changes)
             for notice in self._notices(made):
                 await self._tell(connection, notice)
         return made
@@ -193,25 +193,52 @@ class UnsettledStore:
         await connection.execute(_NOTICE, (self._chain_id, notice.deal_id, Jsonb(document)))
 
 
-async def _move(connection: Connection, change: Change) -> bool:
-    """Pass through the states; False if the intent is not where it was any more."""
-    intent, before = change.intent, change.intent.state
-    for after in change.path:
-        step: tuple[str, tuple[object, ...]]
-        match after:
-            case IntentState.BROADCAST:
-                step = (_OUT_AGAIN, (intent.intent_id, before, intent.block_hash))
-            case IntentState.UNKNOWN:
-                step = (_TO_UNKNOWN, (change.head, intent.intent_id, before))
-            case IntentState.FINALIZED:
-                step = (_FINAL, (intent.intent_id, before))
-            case _:
-                step = (_IN_A_BLOCK, _receipt_row(change.receipt, after, before))
-        cursor = await connection.execute(*step)
-        if await cursor.fetchone() is None:
-            return False
-        before = after
-    return True
+async def _move_all(connection: Connection, changes: Sequence[Change]) -> list[Change]:
+    """Pass through the states, all together; what is not where it was any more is left out.
+
+    A block changes hundreds of intents at once: one round trip for each would take most of the time
+    until the next block.
+    """
+    stopped: set[str] = set()
+    for number in range(max(len(change.path) for change in changes)):
+        steps: dict[str, dict[str, tuple[object, ...]]] = {}
+        for change in changes:
+            intent_id = change.intent.intent_id
+            if number < len(change.path) and intent_id not in stopped:
+                statement, row = _step(change, number)
+                steps.setdefault(statement, {})[intent_id] = row
+        for statement, rows in steps.items():
+            stopped |= rows.keys() - await _moved(connection, statement, rows.values())
+    return [change for change in changes if change.intent.intent_id not in stopped]
+
+
+async def _moved(
+    connection: Connection, statement: str, rows: Iterable[tuple[object, ...]]
+) -> set[str]:
+    """The ids that the statement returns for these rows."""
+    found: set[str] = set()
+    async with connection.cursor() as cursor:
+        await cursor.executemany(statement.encode(), rows, returning=True)
+        more: bool | None = True
+        while more:
+            found |= {str(row[0]) for row in await cursor.fetchall()}
+            more = cursor.nextset()
+    return found
+
+
+def _step(change: Change, number: int) -> tuple[str, tuple[object, ...]]:
+    """The statement and its row for one of the states that an intent passes through."""
+    intent, after = change.intent, change.path[number]
+    before = change.path[number - 1] if number else intent.state
+    match after:
+        case IntentState.BROADCAST:
+            return _OUT_AGAIN, (intent.intent_id, before, intent.block_hash)
+        case IntentState.UNKNOWN:
+            return _TO_UNKNOWN, (change.head, intent.intent_id, before)
+        case IntentState.FINALIZED:
+            return _FINAL, (intent.intent_id, before)
+        case _:
+            return _IN_A_BLOCK, _receipt_row(change.receipt, after, before)
 
 
 def _receipt_row(
