@@ -103,6 +103,7 @@ class LoadBench:
             requests=use.requests,
             calls=use.calls,
             processor_seconds={n: spent[n] for n in (*_WORKERS, *_SERVERS)},
+            others_busy=max(0.0, spent[meters.OTHERS]) / (run.ended - run.began),
             memory={name: memory[name] for name in _WORKERS},
         )
 

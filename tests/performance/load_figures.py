@@ -42,6 +42,8 @@ class Side:
     calls: float = 0.0
     processor_seconds: dict[str, float] = field(default_factory=dict)
     memory: dict[str, int] = field(default_factory=dict)
+    others_busy: float = 0.0
+    """Processors that everything else took: well above 0, the figures are too bad."""
 
     def __or__(self, other: Self) -> Side:
         """Both together: what the other one has, and the rest of this."""
@@ -132,6 +134,9 @@ class LoadResults:
             "figures": {figure.name: figure.document() for figure in self.figures()},
             "processor_seconds": {
                 load.accounts: load.engine.processor_seconds for load in self.loads
+            },
+            "processors_busy_with_others": {
+                load.accounts: load.engine.others_busy for load in self.loads
             },
             "memory_bytes": {load.accounts: load.engine.memory for load in self.loads},
             "long_memory_bytes": self.held,

@@ -67,7 +67,8 @@ def processor_seconds(stack: Stack) -> dict[str, float]:
         if component.pid is not None
     } | {"bench": _seconds(psutil.Process())}
     times = psutil.cpu_times()
-    everything = float(times.user + times.system)
+    # What runs at a lower priority is counted apart, on Linux.
+    everything = float(times.user + times.system + getattr(times, "nice", 0.0))
     return spent | {OTHERS: everything - sum(spent.values())}
 
 

@@ -101,9 +101,12 @@ def show_load(results: LoadResults) -> None:
         table.add_row(name, _amount(figure.deal, figure.unit), plain, ratio, _aim(figure))
     console.print(table)
     settings = results.settings
+    busy = ", ".join(f"{load.engine.others_busy:.2f}" for load in results.loads)
     console.print(
         f"{settings['intents']} intents in batches of up to {settings['batch']}, blocks of one "
-        f"second; load average at the end {settings['load_average']:.1f}."
+        f"second. Everything else on the machine kept {busy} processors busy meanwhile; load "
+        f"average {settings['load_average']:.1f}. {settings['processors']} processors, Python "
+        f"{settings['python']}."
     )
 
 
