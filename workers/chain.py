@@ -25,7 +25,7 @@ from domain.errors import Unavailable
 from domain.tracking import Notice
 from workers.runtime.failures import FailureInterceptor
 from workers.runtime.heartbeats import HEARTBEAT_THROTTLE, HeartbeatInterceptor
-from workers.runtime.process import database_pool, run_process
+from workers.runtime.process import BUILD_ID, database_pool, run_process
 from workers.runtime.profiles import load_profiles
 from workers.runtime.settings import ChainWorkerSettings
 from workflows.chain.fill import FillNonceWorkflow
@@ -60,6 +60,7 @@ async def build(
             Worker(
                 client,
                 task_queue=chain_queue(chain_id),
+                build_id=BUILD_ID,
                 activities=[
                     engine.prepare_batch,
                     engine.deliver_batch,

@@ -9,7 +9,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from activities.deals.records import Records
 from workers.runtime.failures import FailureInterceptor
-from workers.runtime.process import database_pool, run_process
+from workers.runtime.process import BUILD_ID, database_pool, run_process
 from workers.runtime.settings import DealsWorkerSettings
 from workflows.chain.fill import FillNonceWorkflow
 from workflows.chain.release import ReleaseChainWorkflow
@@ -43,6 +43,7 @@ async def build(
         Worker(
             client,
             task_queue=TASK_QUEUE,
+            build_id=BUILD_ID,
             workflows=[DealWorkflow, FillNonceWorkflow, ReleaseChainWorkflow],
             activities=[Records(pool).record_deal],
             workflow_runner=WORKFLOW_RUNNER,

@@ -27,7 +27,7 @@ from domain.errors import DealError
 from domain.identifiers import Address, ChainId
 from workers.runtime.failures import FailureInterceptor
 from workers.runtime.heartbeats import HEARTBEAT_THROTTLE, HeartbeatInterceptor
-from workers.runtime.process import database_pool, run_process
+from workers.runtime.process import BUILD_ID, database_pool, run_process
 from workers.runtime.profiles import load_profiles
 from workers.runtime.settings import Settings, SignerSettings
 
@@ -58,6 +58,7 @@ async def build(settings: SignerSettings, client: Client, stack: AsyncExitStack)
         Worker(
             client,
             task_queue=TASK_QUEUE,
+            build_id=BUILD_ID,
             activities=signer_activities(profiles, keys, pool),
             interceptors=[HeartbeatInterceptor(), FailureInterceptor()],
             max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,

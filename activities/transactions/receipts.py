@@ -2,14 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from activities.protocols.effects import EffectReader, Movement
-from activities.rpc.client import Rpc, RpcCall
+from activities.rpc.client import Rpc, RpcCall, RpcError
 from activities.transactions.store import Attempt
 from domain.identifiers import Address
 from domain.tracking import Receipt
 from domain.transactions import Asset, Inclusion, Intent, PreparedBatch
+
+_FEW: Final = 16
+"""Attempts: more than any batch of a deal has at first."""
+_NOT_ASKED: Final = RpcError(0, "not asked before a nonce is used")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +56,19 @@ class Sighting:
 async def look_for(
     rpc: Rpc, batch: PreparedBatch, attempts: list[Attempt], extra: RpcCall
 ) -> Sighting:
-    """Look for receipts of all attempts in one request; raises `Unavailable`."""
-    answers = await rpc.batch(
-        [
-            RpcCall("eth_blockNumber"),
-            RpcCall("eth_getTransactionCount", (batch.intents[0].sender, "latest")),
-            *(
-                RpcCall("eth_getTransactionReceipt", (attempt.transaction_hash,))
-                for attempt in attempts
-            ),
-            extra,
-        ]
-    )
+    """Look for receipts of all attempts; raises `Unavailable`.
+
+    A few are asked for at once, for then one request is enough when a block has come. Many are
+    asked for only when a nonce of the batch is used: before that nobody has a receipt.
+    """
+    sender, first = batch.intents[0].sender, batch.intents[0].nonce
+    progress = [RpcCall("eth_blockNumber"), RpcCall("eth_getTransactionCount", (sender, "latest"))]
+    if len(attempts) > _FEW:
+        head, mined_nonce = [int(rpc.expect(each), 16) for each in await rpc.batch(progress)]
+        if mined_nonce <= first:
+            return Sighting(head, mined_nonce, receipts={}, mined={}, extra=_NOT_ASKED)
+    receipts = [RpcCall("eth_getTransactionReceipt", (each.transaction_hash,)) for each in attempts]
+    answers = await rpc.batch([*progress, *receipts, extra])
     found = [
         (attempt, rpc.expect(answer))
         for attempt, answer in zip(attempts, answers[2:-1], strict=True)

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -20,6 +21,10 @@ from domain.errors import DealError
 from workers.runtime.connect import connect
 from workers.runtime.settings import WorkerSettings
 from workers.runtime.telemetry import serve_metrics, set_up_logging, tracing_interceptors
+
+BUILD_ID: Final = version("deal-orchestrator")
+"""Of every worker. Without one the SDK hashes all loaded modules, which takes up to a second of a
+start, and so of the recovery after a crash."""
 
 _LINGER_SECONDS: Final = 0.25
 

@@ -379,6 +379,22 @@ class TestEndpoints:
         assert [each.rpartition(": ")[2] for each in noted[0]["answers"]] == ["pool is full"]
         assert executions(desk.node, order.batch) == [1]
 
+    async def test_receipts_of_many_are_asked_for_only_when_a_nonce_is_used(
+        self, desk: Desk
+    ) -> None:
+        desk.node.automine(on=False)
+        order = await desk.signed(await recording(desk, 20))
+        async with (
+            front_of(desk.node.url) as front,
+            desk.over(front.url) as other,
+            under_way(other, order) as delivering,
+        ):
+            await until(lambda: front.count("eth_getTransactionCount") > 0)
+            assert front.count("eth_getTransactionReceipt") == 0
+            outcome = outcome_of(await mine_until(delivering, desk.node))
+        assert len(outcome.inclusions) == 20
+        assert executions(desk.node, order.batch) == [1] * 20
+
     async def test_an_endpoint_that_knows_it_already_is_no_reason_to_worry(
         self, desk: Desk
     ) -> None:
