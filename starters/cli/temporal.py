@@ -7,7 +7,7 @@ from temporalio.envconfig import ClientConfig
 from domain.errors import Unavailable
 from domain.identifiers import DealId
 from starters.deals.client import DealClient
-from workers.runtime.connect import connect
+from workers.runtime.connect import connect, silent_runtime
 from workers.runtime.settings import ClientSettings
 from workflows.deal.workflow import workflow_id
 
@@ -16,7 +16,7 @@ _DEFAULT_NAMESPACE: Final = "default"
 
 async def open_client() -> DealClient:
     """Connect to Temporal; raises `Unavailable`."""
-    return DealClient(await connect())
+    return DealClient(await connect(runtime=silent_runtime()))
 
 
 async def open_client_if_up() -> DealClient | None:

@@ -17,7 +17,7 @@ from temporalio.worker import Worker
 from starters.local.stack import Stack
 from starters.local.state import load_environment
 from tests.support.stacks import own_environment
-from workers.runtime.connect import connect
+from workers.runtime.connect import connect, silent_runtime
 
 _RETENTION = Duration(seconds=int(timedelta(days=1).total_seconds()))
 _ATTEMPTS = 200
@@ -29,7 +29,7 @@ async def fresh_namespace(stack: Stack) -> Client:
     name = f"tests-{uuid4().hex[:8]}"
     environment = load_environment(stack.folder)
     with own_environment(environment):
-        service = (await connect()).workflow_service
+        service = (await connect(runtime=silent_runtime())).workflow_service
     await service.register_namespace(
         RegisterNamespaceRequest(namespace=name, workflow_execution_retention_period=_RETENTION)
     )
@@ -37,7 +37,7 @@ async def fresh_namespace(stack: Stack) -> Client:
         try:
             await service.describe_namespace(DescribeNamespaceRequest(namespace=name))
             with own_environment(environment | {"TEMPORAL_NAMESPACE": name}):
-                client = await connect()
+                client = await connect(runtime=silent_runtime())
             await client.count_workflows()
         except RPCError:
             await asyncio.sleep(_PAUSE_SECONDS)

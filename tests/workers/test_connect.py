@@ -1,6 +1,9 @@
 """The one way to connect to Temporal."""
 
+import os
 import socket
+import subprocess
+import sys
 
 import pytest
 from temporalio.contrib.pydantic import pydantic_data_converter
@@ -81,3 +84,50 @@ async def test_settings_that_cannot_be_read_are_refused(
     assert problem.field is not None
     assert variable[:12] in problem.field
     assert problem.actual
+
+
+LOSING_TEMPORAL = """
+import asyncio, os
+from temporalio.service import RPCError
+from workers.runtime.connect import connect, silent_runtime
+
+connections = []
+
+async def relay(reader, writer):
+    host, port = os.environ["REAL"].split(":")
+    far_reader, far_writer = await asyncio.open_connection(host, int(port))
+    connections.extend((writer, far_writer))
+    async def pump(source, target):
+        while data := await source.read(65536):
+            target.write(data)
+    await asyncio.gather(pump(reader, far_writer), pump(far_reader, writer))
+
+async def main():
+    server = await asyncio.start_server(relay, "127.0.0.1", 0)
+    os.environ["TEMPORAL_ADDRESS"] = "127.0.0.1:%d" % server.sockets[0].getsockname()[1]
+    client = await connect(runtime=silent_runtime())
+    server.close()
+    for connection in connections:
+        connection.transport.abort()
+    try:
+        await client.count_workflows()
+    except RPCError:
+        print("answer", flush=True)
+    os._exit(0)
+
+asyncio.run(main())
+"""
+
+
+def test_a_command_that_loses_temporal_prints_nothing_but_its_answer(
+    temporal_address: str,
+) -> None:
+    ended = subprocess.run(
+        (sys.executable, "-c", LOSING_TEMPORAL),
+        env=os.environ | {"REAL": temporal_address, "TEMPORAL_CONFIG_FILE": "/dev/null"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert ended.stdout == "answer\n"

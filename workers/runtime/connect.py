@@ -1,14 +1,24 @@
 """The one way to connect to Temporal, for workers, starters and the replayer alike."""
 
 from collections.abc import Sequence
+from functools import cache
 
 from temporalio.client import Client, GrpcCompression, Interceptor
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
-from temporalio.runtime import Runtime
+from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig
 from temporalio.service import RPCError
 
 from domain.errors import InvalidConfiguration, Unavailable
+
+
+@cache
+def silent_runtime() -> Runtime:
+    """For commands, whose standard output is their answer: the SDK would log its retries there.
+
+    Nothing is lost by it, since what fails in the end is raised.
+    """
+    return Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(filter="off")))
 
 
 async def connect(
