@@ -27,8 +27,8 @@ from activities.protocols.weth import WITHDRAW as UNWRAP
 from domain.deals import Step
 from domain.identifiers import Address
 from domain.limits import MAX_PIPELINED_CYCLES
+from domain.transactions import TRANSFER_GAS
 
-PLAIN_TRANSFER_GAS: Final = 21_000
 DEADLINE_SECONDS: Final = 3_600
 AMOUNT_LIMIT: Final = 2**128
 """No token has this many units, so a larger number can only be meant as "without limit"."""
@@ -124,9 +124,7 @@ _PRICE_LIMIT = Argument("price_limit", limit=lambda _: "any", accepts=lambda _, 
 _APPROVED = Argument("approved_amount", limit=lambda _: "any", accepts=lambda _, __: True)
 
 _FUND: Final = Call(Party.ACCOUNT, None, payable=True)
-_SWEEP: Final = Call(
-    Party.TREASURY, None, payable=True, may_spend_rest=True, gas=PLAIN_TRANSFER_GAS
-)
+_SWEEP: Final = Call(Party.TREASURY, None, payable=True, may_spend_rest=True, gas=TRANSFER_GAS)
 _WRAP: Final = Call(Party.COLLATERAL, DEPOSIT, payable=True)
 _UNWRAP: Final = Call(Party.COLLATERAL, UNWRAP, (_some("amount"),))
 _SUPPLY: Final = Call(

@@ -17,7 +17,6 @@ from activities.protocols.redemption import REDEEM
 from activities.protocols.uniswap import EXACT_OUTPUT_SINGLE
 from activities.protocols.weth import WITHDRAW as UNWRAP
 from activities.signing.calls import (
-    PLAIN_TRANSFER_GAS,
     SEQUENCES,
     WHOLE_STEPS,
     Call,
@@ -33,7 +32,7 @@ from domain.deals import TREASURY_STEPS, Step
 from domain.errors import NotFound
 from domain.exits import debt_bound
 from domain.identifiers import Address, ChainId
-from domain.transactions import Asset, Intent, PreparedBatch
+from domain.transactions import TRANSFER_GAS, Asset, Intent, PreparedBatch
 
 MAX_GAS_LIMIT: Final = 3_000_000
 INTENT_ID: Final = re.compile(r"[!-~]{1,200}")
@@ -249,8 +248,8 @@ def _envelope_findings(
 
 def _no_op_findings(intents: Sequence[Intent]) -> Iterator[Finding]:
     for intent in intents:
-        if intent.gas_limit != PLAIN_TRANSFER_GAS:
-            yield _wrong("gas_limit", intent, intent.gas_limit, PLAIN_TRANSFER_GAS, _REPREPARE)
+        if intent.gas_limit != TRANSFER_GAS:
+            yield _wrong("gas_limit", intent, intent.gas_limit, TRANSFER_GAS, _REPREPARE)
         if intent.spends_rest:
             yield _wrong("spends_rest", intent, intent.spends_rest, "false", _REPREPARE)
 

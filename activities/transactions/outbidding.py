@@ -50,7 +50,7 @@ class Outbidder:
         for intent in pending:
             attempt = newest[intent.intent_id]
             if intent.intent_id in fresh:
-                await self._bid(bids, level, attempt, no_op=True)
+                await self._bid_no_op(bids, level, attempt)
             elif passed_over or intent.intent_id in overdue:
                 await self._bid_more(bids, level, attempt, overdue=intent.intent_id in overdue)
         if not _affordable(order.batch, pending, bids.same):
@@ -70,19 +70,19 @@ class Outbidder:
         replacement = level.replacement(attempt.fees)
         if replacement.reason is ReplacementReason.COMPETITIVE:
             if overdue and not attempt.no_op:
-                await self._bid(bids, level, attempt, no_op=True)
+                await self._bid_no_op(bids, level, attempt)
         elif replacement.fees is not None:
             (bids.no_ops if attempt.no_op else bids.same)[attempt.intent_id] = replacement.fees
         else:
             await self._capped(level, attempt)
 
-    async def _bid(self, bids: _Bids, level: FeeLevel, attempt: Attempt, *, no_op: bool) -> None:
-        """Outbid an attempt, whether or not it would be mined as it is."""
+    async def _bid_no_op(self, bids: _Bids, level: FeeLevel, attempt: Attempt) -> None:
+        """Outbid an attempt with a no-op, whether or not it would be mined as it is."""
         fees = level.outbidding(attempt.fees).fees
         if fees is None:
             await self._capped(level, attempt)
         else:
-            (bids.no_ops if no_op else bids.same)[attempt.intent_id] = fees
+            bids.no_ops[attempt.intent_id] = fees
 
     async def _capped(self, level: FeeLevel, attempt: Attempt) -> None:
         await self._alerts.notice(AlertKind.FEE_CAP, attempt.intent_id, capped(level, attempt))
