@@ -12,7 +12,7 @@ from deploy.chain.anvil import running_anvil
 from deploy.chain.artifacts import AAVE, multicall, packaged
 from deploy.chain.deployer import Deployer
 from deploy.chain.desk import deploy_feeds, deploy_ledger, deploy_redemption, deploy_tokens
-from deploy.chain.governance import deploy_safe, deploy_timelock
+from deploy.chain.governance import create_treasury, deploy_safe, deploy_timelock
 from deploy.chain.snapshots import anvil_request, read_state
 from deploy.chain.uniswap import deploy_uniswap
 
@@ -82,6 +82,6 @@ def deploy_contracts(web3: Web3) -> dict[str, ChecksumAddress]:
         **deploy_ledger(deployer),
         "multicall3": deployer.deploy(multicall()).address,
     }
-    deployer.flush()
+    rest |= create_treasury(deployer, rest)
     held = {"weth": weth.address, "usdt": tokens.usdt.address, "usdtz": tokens.usdtz.address}
     return {**held, **feeds, **market, **exchange, **rest}

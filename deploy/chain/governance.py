@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from eth_utils.address import to_checksum_address
+
 from deploy.chain.artifacts import OPENZEPPELIN, SAFE, packaged
 from deploy.chain.deployer import DEPLOYER
 
@@ -13,6 +15,19 @@ if TYPE_CHECKING:
     from deploy.chain.deployer import Deployer
 
 TIMELOCK_DELAY = 3_600  # seconds
+
+# Accounts 7 to 9 of the mnemonic that every development node knows: their keys are public, and the
+# local stack writes each into a keystore file of its own, as three people would have it.
+OWNERS = tuple(
+    to_checksum_address(address)
+    for address in (
+        "0x14dC79964da2C08b23698B3D3cc7Ca32193d9955",
+        "0x23618e81E3f5cdF7f54C3d65f7FBc0aBf5B21E8f",
+        "0xa0Ee7A142d267C1f36714E4a8F75612F20a79720",
+    )
+)
+THRESHOLD = 2
+NOBODY = "0x0000000000000000000000000000000000000000"
 
 HANDLER = "CompatibilityFallbackHandler"
 SAFE_CONTRACTS = {
@@ -29,6 +44,28 @@ def deploy_safe(deployer: Deployer) -> dict[str, ChecksumAddress]:
     return {
         key: deployer.deploy(packaged(SAFE, file)).address for key, file in SAFE_CONTRACTS.items()
     }
+
+
+def create_treasury(
+    deployer: Deployer, safe: dict[str, ChecksumAddress]
+) -> dict[str, ChecksumAddress]:
+    """Have the factory make the Safe that pays for large deals: two of its three owners decide."""
+    singleton = deployer.at(
+        packaged(SAFE, SAFE_CONTRACTS["safe_singleton_l2"]), safe["safe_singleton_l2"]
+    )
+    factory = deployer.at(
+        packaged(SAFE, SAFE_CONTRACTS["safe_proxy_factory"]), safe["safe_proxy_factory"]
+    )
+    handler = safe["safe_fallback_handler"]
+    people = [list(OWNERS), THRESHOLD]
+    setup = singleton.encode_abi("setup", [*people, NOBODY, b"", handler, NOBODY, 0, NOBODY])
+    creation = (singleton.address, setup, 0)
+    # Where it will be depends on all of that; the factory knows once it is on the chain itself.
+    deployer.flush()
+    address = factory.functions.createProxyWithNonce(*creation).call()
+    deployer.call(factory, "createProxyWithNonce", *creation)
+    deployer.flush()
+    return {"treasury_safe": address}
 
 
 def deploy_timelock(deployer: Deployer) -> dict[str, ChecksumAddress]:
