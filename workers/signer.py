@@ -1,4 +1,4 @@
-"""The signer worker: ``python -m workers.signer run``, and ``init`` to make its keystore.
+"""The signer worker: ``python -m workers.signer``, and ``init`` to make its key store ready.
 
 The one process with access to keys. It has its own database role, polls only the queue ``signer``
 and talks to no node.
@@ -11,16 +11,15 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, Final
 
 from temporalio.client import Client
 from temporalio.worker import Worker
 
 from activities.signing.database import Pool
-from activities.signing.providers.keystore import ensure_keystore, read_passphrase
-from activities.signing.providers.local import LocalKeyProvider, refuse_in_production
-from activities.signing.providers.provider import TREASURY, KeyProvider
+from activities.signing.providers.local import named_keystore, refuse_in_production
+from activities.signing.providers.open import open_keys
+from activities.signing.providers.provider import FEE, TREASURY, KeyProvider
 from activities.signing.signer import Signer
 from domain.chains import ChainProfile
 from domain.errors import DealError
@@ -29,7 +28,7 @@ from workers.runtime.failures import FailureInterceptor
 from workers.runtime.heartbeats import HEARTBEAT_THROTTLE, HeartbeatInterceptor
 from workers.runtime.process import BUILD_ID, database_pool, run_process
 from workers.runtime.profiles import load_profiles
-from workers.runtime.settings import Settings, SignerSettings
+from workers.runtime.settings import KeyStoreSettings, SignerSettings
 
 TASK_QUEUE: Final = "signer"
 _DATABASE_CONNECTIONS: Final = 4
@@ -44,12 +43,11 @@ def signer_activities(
 
 
 async def build(settings: SignerSettings, client: Client, stack: AsyncExitStack) -> list[Worker]:
-    """The worker of the ``signer`` queue. Opening the keystore takes about a second.
+    """The worker of the ``signer`` queue. Opening a keystore takes about a second.
 
-    Raises `InvalidConfiguration` for anything wrong with the files, and in production.
+    Raises `InvalidConfiguration` for anything wrong with the key store, and `Unavailable`.
     """
-    passphrase = read_passphrase(settings.keystore_passphrase_file)
-    keys = LocalKeyProvider.open(settings.keystore_file, passphrase, settings.environment)
+    keys = await stack.enter_async_context(open_keys(settings, settings.environment))
     profiles = load_profiles(settings.config_dir)
     pool = await stack.enter_async_context(
         database_pool(settings.database_url, size=_DATABASE_CONNECTIONS)
@@ -67,17 +65,17 @@ async def build(settings: SignerSettings, client: Client, stack: AsyncExitStack)
     ]
 
 
-async def initialise(keystore: Path, passphrase_file: Path) -> Address:
-    """Create the keystore if there is none, and return the treasury's account.
+async def initialise(settings: KeyStoreSettings) -> dict[str, Address]:
+    """Create the treasury's and the fee account's keys where they are missing; return both.
 
-    Raises `InvalidConfiguration` for anything wrong with the files, and in production.
+    A local keystore is made first if there is none. Raises `InvalidConfiguration` for anything
+    wrong with the key store, and `Unavailable`.
     """
-    environment = Settings.load().environment
-    refuse_in_production(environment)
-    passphrase = read_passphrase(passphrase_file)
-    ensure_keystore(keystore, passphrase)
-    keys = LocalKeyProvider.open(keystore, passphrase, environment)
-    return await keys.address(TREASURY)
+    if settings.key_provider == "local":
+        refuse_in_production(settings.environment)
+        named_keystore(settings).ensure()
+    async with open_keys(settings, settings.environment) as keys:
+        return {"treasury": await keys.create(TREASURY), "fee": await keys.create(FEE)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,21 +85,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run_process("signer", SignerSettings, build)
         return 0
     try:
-        treasury = asyncio.run(initialise(options.keystore, options.passphrase_file))
+        accounts = asyncio.run(initialise(KeyStoreSettings.load()))
     except DealError as error:
         sys.stderr.write(f"{error.problem.model_dump_json(exclude_none=True)}\n")
         return error.exit_code
-    sys.stdout.write(json.dumps({"treasury": treasury}) + "\n")
+    sys.stdout.write(json.dumps(accounts) + "\n")
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m workers.signer", description="The signer.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("run", help="serve the signer's task queue")
-    init = commands.add_parser("init", help="create the keystore if missing; print the treasury")
-    init.add_argument("--keystore", type=Path, required=True, metavar="FILE")
-    init.add_argument("--passphrase-file", type=Path, required=True, metavar="FILE")
+    commands = parser.add_subparsers(dest="command", required=False)
+    commands.add_parser("run", help="serve the signer's task queue (also without any command)")
+    commands.add_parser("init", help="make the key store ready; print the treasury and fee account")
+    parser.set_defaults(command="run")
     return parser
 
 

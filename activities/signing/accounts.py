@@ -1,27 +1,45 @@
-"""Which account belongs to which deal: one key each, for ever."""
+"""Which account belongs to which deal, one key each, for ever; and the desk's own accounts."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from activities.signing.database import Pool, connected
-from activities.signing.providers.provider import TREASURY, KeyPath, KeyProvider, deal_path
-from domain.errors import InvalidConfiguration
+from activities.signing.providers.provider import (
+    FEE,
+    TREASURY,
+    KeyProvider,
+    KeyPurpose,
+    KeyRef,
+    deal_key,
+)
+from domain.errors import InvalidConfiguration, NotFound
 from domain.identifiers import Address, DealId
 
-_FIND: Final = "SELECT key_index, address FROM signing.accounts WHERE deal_id = %s"
+_FIND: Final = """
+SELECT key_index, generation, provider, address, signing.is_retired(address)
+FROM signing.accounts WHERE deal_id = %s
+"""
+_FIND_OWN: Final = """
+SELECT key_index, generation, provider, address, false
+FROM signing.accounts WHERE purpose = %s AND provider = %s
+"""
 _LOCK: Final = "SELECT pg_advisory_xact_lock('signing.accounts'::regclass::oid::bigint)"
-_NEXT: Final = "SELECT count(*) FROM signing.accounts"
-_ADD: Final = "INSERT INTO signing.accounts (deal_id, key_index, address) VALUES (%s, %s, %s)"
+_NEXT: Final = "SELECT count(*) FROM signing.accounts WHERE purpose = 'deal'"
+_ADD: Final = """
+INSERT INTO signing.accounts (deal_id, purpose, generation, key_index, provider, address)
+VALUES (%s, %s, %s, %s, %s, %s)
+"""
 
 _REMEMBERED: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class DealKey:
-    """A deal's account and where its key is."""
+    """A deal's account, which key it has, and whether that is retired."""
 
-    path: KeyPath
+    ref: KeyRef
     address: Address
+    retired: bool = False
 
 
 class Accounts:
@@ -32,17 +50,20 @@ class Accounts:
         self._pool = pool
         self._keys = keys
         self._known: dict[DealId, DealKey] = {}
-        self._treasury: Address | None = None
+        self._own: dict[KeyPurpose, Address] = {}
 
     async def treasury(self) -> Address:
-        """Return the treasury's account; raises `Unavailable`."""
-        if self._treasury is None:
-            self._treasury = await self._keys.address(TREASURY)
-        return self._treasury
+        """Return the treasury's account. Raises as `open` does."""
+        return await self._own_account(TREASURY)
+
+    async def fee(self) -> Address:
+        """Return the account that pays for what people have approved. Raises as `open` does."""
+        return await self._own_account(FEE)
 
     async def find(self, deal_id: DealId) -> DealKey | None:
         """Return the deal's key, or None if it was never given one.
 
+        One that was not retired is remembered so: the journal, which is asked last, knows better.
         Raises `InvalidConfiguration` if the key store is not the one the account came from, and
         `Unavailable`.
         """
@@ -51,7 +72,7 @@ class Accounts:
             return known
         async with connected(self._pool) as connection:
             row = await (await connection.execute(_FIND, (deal_id,))).fetchone()
-        return None if row is None else await self._recognise(deal_id, row[0], row[1])
+        return None if row is None else await self._recognised(deal_id, row)
 
     async def open(self, deal_id: DealId) -> DealKey:
         """Return the deal's key, giving it the next index the first time.
@@ -61,31 +82,70 @@ class Accounts:
         return await self.find(deal_id) or await self._allocate(deal_id)
 
     async def _allocate(self, deal_id: DealId) -> DealKey:
-        """Derive the next key and keep it, holding the lock under which indexes are counted."""
+        """Create the next key and keep it, holding the lock under which indexes are counted."""
         async with connected(self._pool) as connection, connection.transaction():
             await connection.execute(_LOCK)
             row = await (await connection.execute(_FIND, (deal_id,))).fetchone()
             if row is None:
                 count = await (await connection.execute(_NEXT)).fetchone()
                 index = int(count[0]) if count else 0
-                address = await self._keys.address(deal_path(index))
-                await connection.execute(_ADD, (deal_id, index, address))
-                row = (index, address)
-        return await self._recognise(deal_id, row[0], row[1])
+                ref = deal_key(index, await self._keys.generation())
+                row = await self._add(connection, ref, deal_id)
+        return await self._recognised(deal_id, row)
 
-    async def _recognise(self, deal_id: DealId, index: int, address: str) -> DealKey:
-        path = deal_path(index)
-        derived = await self._keys.address(path)
-        if derived != address:
-            raise InvalidConfiguration(
-                f"the account of deal {deal_id} did not come from this key store",
-                field="keystore_file",
-                value=derived,
-                limit=address,
-                next_action="give the signer the key store that belongs to its database",
-            )
-        key = DealKey(path, derived)
+    async def _own_account(self, ref: KeyRef) -> Address:
+        """The account of the desk itself, recorded the first time."""
+        known = self._own.get(ref.purpose)
+        if known is not None:
+            return known
+        async with connected(self._pool) as connection, connection.transaction():
+            await connection.execute(_LOCK)
+            place = (ref.purpose, self._keys.name)
+            row = await (await connection.execute(_FIND_OWN, place)).fetchone()
+            if row is None:
+                row = await self._add(connection, ref, None)
+        self._own[ref.purpose] = (
+            await self._checked(f"the {ref.purpose}", ref.purpose, row)
+        ).address
+        return self._own[ref.purpose]
+
+    async def _add(self, connection: Any, ref: KeyRef, deal_id: DealId | None) -> tuple[Any, ...]:  # noqa: ANN401 - a connection of any row
+        address = await self._keys.create(ref)
+        row = (ref.index, ref.generation, self._keys.name, address, False)
+        await connection.execute(
+            _ADD, (deal_id, ref.purpose, ref.generation, ref.index, self._keys.name, address)
+        )
+        return row
+
+    async def _recognised(self, deal_id: DealId, row: tuple[Any, ...]) -> DealKey:
+        key = await self._checked(f"deal {deal_id}", KeyPurpose.DEAL, row)
+        if key.retired:
+            return key
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
         self._known[deal_id] = key
         return key
+
+    async def _checked(self, owner: str, purpose: KeyPurpose, row: tuple[Any, ...]) -> DealKey:
+        """Compare what the records say with what the key store has."""
+        index, generation, provider, address, retired = row
+        ref = KeyRef(purpose, index, generation)
+        if provider != self._keys.name:
+            raise _foreign(owner, "KEY_PROVIDER", self._keys.name, provider)
+        try:
+            found = await self._keys.address(ref)
+        except NotFound as error:
+            raise _foreign(owner, "key", error.problem.message, ref.label) from error
+        if found != address:
+            raise _foreign(owner, "account", found, address)
+        return DealKey(ref, found, retired)
+
+
+def _foreign(owner: str, field: str, value: object, limit: object) -> InvalidConfiguration:
+    return InvalidConfiguration(
+        f"the account of {owner} did not come from this key store",
+        field=field,
+        value=value,
+        limit=limit,
+        next_action="give the signer the key store that belongs to its database",
+    )

@@ -20,10 +20,12 @@ class OpenAccount(_Model):
 
 
 class DealAccounts(_Model):
-    """The deal's own account and the treasury that funds it and is paid back."""
+    """The deal's own account, the treasury that funds it and is paid back, and the fee account."""
 
     account: Address
     treasury: Address
+    fee: Address | None = None
+    """Pays the gas of what people have approved; unknown to deals from before there was one."""
 
 
 class SignBatch(_Model):
@@ -48,12 +50,12 @@ class WithheldBatch(_Model):
 
 
 class SigningActivities(ABC):
-    """Idempotent: signatures are deterministic (RFC 6979), decisions are in the journal."""
+    """Idempotent: the same transaction gets the same signature, decisions are in the journal."""
 
     @abstractmethod
     @activity.defn
     async def open_account(self, order: OpenAccount) -> DealAccounts:
-        """Return the deal's account, deriving it the first time."""
+        """Return the deal's account, giving it a key of its own the first time."""
 
     @abstractmethod
     @activity.defn

@@ -58,7 +58,7 @@ class Signer(SigningActivities):
 
     @activity.defn
     async def open_account(self, order: OpenAccount) -> DealAccounts:
-        """Return the deal's account, deriving it the first time.
+        """Return the deal's account, giving it a key of its own the first time.
 
         Raises `InvalidConfiguration` if the key store is not the one that the signer's records
         were made with, and `Unavailable`.
@@ -114,13 +114,17 @@ class Signer(SigningActivities):
         return key
 
     async def _deal_accounts(self, key: DealKey) -> DealAccounts:
-        return DealAccounts(account=key.address, treasury=await self._accounts.treasury())
+        return DealAccounts(
+            account=key.address,
+            treasury=await self._accounts.treasury(),
+            fee=await self._accounts.fee(),
+        )
 
     async def _sign(self, batch: PreparedBatch, key: DealKey) -> tuple[SignedTransaction, ...]:
         """Sign in memory; the journal decides whether the result may leave."""
-        path = TREASURY if batch.key.step in TREASURY_STEPS else key.path
+        ref = TREASURY if batch.key.step in TREASURY_STEPS else key.ref
         legacy = self._profiles[batch.intents[0].chain_id].fees.kind == "legacy"
-        return await self._keys.sign(path, batch.intents, legacy=legacy)
+        return await self._keys.sign(ref, batch.intents, legacy=legacy)
 
     async def _refused(self, batch: PreparedBatch, finding: Finding) -> SigningRefused:
         await self.journal.record_refused(batch, finding)

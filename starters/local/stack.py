@@ -341,17 +341,28 @@ class Stack:
         self._report("database", "ready")
 
     def _open_treasury(self) -> None:
-        kept = workers.keystore_file(self.folder), workers.passphrase_file(self.folder)
-        if not self._state.treasury or not all(file.exists() for file in kept):
-            self._report("treasury", "opening the keystore")
-            self._state.treasury = treasury.open_keystore(self.folder)
+        chosen = next(worker.environment for worker in self.workers if worker.keys)
+        provider = chosen.get("KEY_PROVIDER", workers.LOCAL_KEYS)
+        if not self._has_own_accounts(provider):
+            self._report("treasury", "opening the key store")
+            opened = treasury.open_key_store(self.folder, chosen)
+            self._state.treasury, self._state.fee = opened.treasury, opened.fee
+            self._state.key_provider = provider
             self._save()
         self._report("treasury", "ready")
 
+    def _has_own_accounts(self, provider: str) -> bool:
+        """Whether the accounts are known, and their keys where they were."""
+        if not self._state.fee or provider != self._state.key_provider:
+            return False
+        kept = workers.keystore_file(self.folder), workers.passphrase_file(self.folder)
+        return provider != workers.LOCAL_KEYS or all(file.exists() for file in kept)
+
     def _fund(self) -> None:
+        accounts = treasury.OwnAccounts(self._state.treasury, self._state.fee)
         for chain_id, port in self._chain_ports().items():
             usdt = anvil.manifest(chain_id)["contracts"]["usdt"]
-            treasury.fund(port, self._state.treasury, usdt)
+            treasury.fund(port, accounts, usdt)
         self._report("funding", "ready")
 
     # -- starting and stopping ------------------------------------------------------------------

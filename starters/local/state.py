@@ -33,12 +33,15 @@ class StackState:
     """The processes, ports, and settings of one stack.
 
     `environment` is what the command line needs to reach the stack; empty while it is down.
+    `key_provider` is where the keys of `treasury` and `fee` are.
     """
 
     processes: dict[str, ProcessRecord] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     treasury: str = ""
+    fee: str = ""
+    key_provider: str = ""
     block_time: int | None = 1
     chains: tuple[int, ...] = ()
 

@@ -1,4 +1,4 @@
-"""The treasury of the local chains: its key is the signer's, its money is made by the node."""
+"""The desk's own accounts on the local chains: the signer's keys, and money that the node makes."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ import os
 import secrets
 import subprocess
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from starters.local import probes
 from starters.local.errors import LocalStackError
 from starters.local.processes import base_environment
 from starters.local.state import project_dir
-from starters.local.workers import keystore_file, passphrase_file
+from starters.local.workers import LOCAL_KEYS, key_store, keystore_file, passphrase_file
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 ETH = 100_000 * 10**18  # wei
+FEE_ETH = 10 * 10**18
 USDT = 1_000_000 * 10**6
 
 # The first four bytes of the hash of each signature.
@@ -30,35 +33,48 @@ _BALANCE_OF = "0x70a08231"  # balanceOf(address)
 _INIT_SECONDS = 120
 
 
-def open_keystore(stack: Path) -> str:
-    """Create the signer's keystore where there is none, and return the treasury's address.
+@dataclass(frozen=True)
+class OwnAccounts:
+    """The addresses of the treasury and of the account that pays fees for people."""
 
-    The signer does it, in its own process: no key comes near this one.
+    treasury: str
+    fee: str
+
+
+def open_key_store(stack: Path, chosen: Mapping[str, str]) -> OwnAccounts:
+    """Make the signer's key store ready and return the desk's own accounts.
+
+    `chosen` is what the signer's environment says besides. The signer does it, in its own process:
+    no key comes near this one.
 
     Raises:
         LocalStackError: the signer refused.
 
     """
+    environment = key_store(stack) | dict(chosen)
     keystore, passphrase = keystore_file(stack), passphrase_file(stack)
     keystore.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _ensure_passphrase(keystore, passphrase)
-    arguments = ["--keystore", str(keystore), "--passphrase-file", str(passphrase)]
-    done = subprocess.run(  # noqa: S603 - our own worker
-        [sys.executable, "-m", "workers.signer", "init", *arguments],
+    if environment["KEY_PROVIDER"] == LOCAL_KEYS:
+        _ensure_passphrase(keystore, passphrase)
+    base = base_environment(stack, keystore.parent) | {"DEAL_ENVIRONMENT": "development"}
+    done = subprocess.run(
+        [sys.executable, "-m", "workers.signer", "init"],
         check=False,
         capture_output=True,
         cwd=project_dir(),
-        env=base_environment(stack, keystore.parent) | {"DEAL_ENVIRONMENT": "development"},
+        env=base | environment,
         timeout=_INIT_SECONDS,
         umask=0o077,
     )
     try:
-        return str(json.loads(done.stdout)["treasury"])
+        accounts = json.loads(done.stdout)
+        return OwnAccounts(str(accounts["treasury"]), str(accounts["fee"]))
     except (ValueError, KeyError, TypeError) as error:
         raise LocalStackError(
-            what="The signer's keystore could not be opened",
+            what="The signer's key store could not be opened",
             why=f"`workers.signer init` ended with status {done.returncode}",
-            action=f"See below; the keystore is {keystore}.",
+            action=f"See below; the provider is {environment['KEY_PROVIDER']}, its keystore, "
+            f"if it has one, {keystore}.",
             detail=done.stderr.decode(errors="replace")[-2000:],
         ) from error
 
@@ -76,8 +92,10 @@ def _ensure_passphrase(keystore: Path, passphrase: Path) -> None:
         file.write(secrets.token_urlsafe(32))
 
 
-def fund(port: int, treasury: str, usdt: str) -> None:
-    """Give the treasury its ETH and USDT on the chain of this node, where it has none.
+def fund(port: int, accounts: OwnAccounts, usdt: str) -> None:
+    """Give the desk's accounts what they need on the chain of this node, where they have none.
+
+    The treasury gets ETH and USDT, the fee account a little ETH.
 
     Asking the chain rather than remembering it: a node killed right after its first start has
     forgotten the funding too.
@@ -86,10 +104,11 @@ def fund(port: int, treasury: str, usdt: str) -> None:
         LocalStackError: a transaction of the funding failed.
 
     """
-    if int(probes.rpc(port, "eth_getBalance", treasury, "latest"), 16) == 0:
-        probes.rpc(port, "anvil_setBalance", treasury, hex(ETH))
-    if int(_read(port, usdt, _BALANCE_OF + _word(treasury)), 16) == 0:
-        _issue(port, treasury, usdt)
+    for account, ether in ((accounts.treasury, ETH), (accounts.fee, FEE_ETH)):
+        if int(probes.rpc(port, "eth_getBalance", account, "latest"), 16) == 0:
+            probes.rpc(port, "anvil_setBalance", account, hex(ether))
+    if int(_read(port, usdt, _BALANCE_OF + _word(accounts.treasury)), 16) == 0:
+        _issue(port, accounts.treasury, usdt)
 
 
 def _issue(port: int, treasury: str, usdt: str) -> None:

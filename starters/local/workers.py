@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+LOCAL_KEYS = "local"
 _USUAL_METRICS_PORT = 9464
 
 # What a person may set for all workers by hand: where traces go and how much is logged.
@@ -33,7 +34,7 @@ class WorkerSpec:
     """One worker role: its module and what it has access to.
 
     `role` is its Postgres role; None keeps the database from it. `environment` is added last, and
-    so overrides (for tests: a proxy in place of a node, a coverage setting).
+    so overrides (for tests: a proxy in place of a node, another key store, a coverage setting).
     """
 
     name: str
@@ -116,12 +117,17 @@ def _environment(
     if worker.chains:
         given |= endpoints(services)
     if worker.keys:
-        given |= {
-            "KEY_PROVIDER": "local",
-            "DEAL_KEYSTORE_FILE": str(keystore_file(stack)),
-            "DEAL_KEYSTORE_PASSPHRASE_FILE": str(passphrase_file(stack)),
-        }
+        given |= key_store(stack)
     return given
+
+
+def key_store(stack: Path) -> dict[str, str]:
+    """Return how the signer reaches its keys, unless its specification says otherwise."""
+    return {
+        "KEY_PROVIDER": LOCAL_KEYS,
+        "DEAL_KEYSTORE_FILE": str(keystore_file(stack)),
+        "DEAL_KEYSTORE_PASSPHRASE_FILE": str(passphrase_file(stack)),
+    }
 
 
 def common(services: Services) -> dict[str, str]:

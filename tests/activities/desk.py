@@ -14,7 +14,7 @@ from temporalio.testing import ActivityEnvironment
 from activities.protocols.reader import ChainReader
 from activities.rpc.client import Rpc
 from activities.signing.providers.local import LocalKeyProvider
-from activities.signing.providers.provider import TREASURY, KeyPath, deal_path
+from activities.signing.providers.provider import TREASURY, KeyRef, deal_key
 from activities.transactions.engine import TransactionEngine
 from activities.transactions.interface import (
     DeliverBatch,
@@ -79,7 +79,7 @@ class Desk:
     engine: TransactionEngine
     treasury: Address
     account: Address
-    path: KeyPath
+    key: KeyRef
     request: DealRequest
     sizing: Sizing
     temporal: ActivityEnvironment = field(default_factory=ActivityEnvironment)
@@ -94,7 +94,7 @@ class Desk:
             node.send("usdt", "issue", 100_000 * DOLLAR)
             node.send("usdt", "transfer", treasury, 100_000 * DOLLAR)
         number = next(_numbers)
-        path = deal_path(number)
+        key = deal_key(number)
         request = DealRequest(
             deal_id=DealId(f"deal-{number}"),
             bank=BankId("acme"),
@@ -111,8 +111,8 @@ class Desk:
             reader=reader,
             engine=engine,
             treasury=treasury,
-            account=await keys().address(path),
-            path=path,
+            account=await keys().address(key),
+            key=key,
             request=request,
             sizing=_sizing(),
         )
@@ -142,9 +142,9 @@ class Desk:
     async def another(self) -> "Desk":
         """Another deal of the same treasury."""
         number = next(_numbers)
-        path = deal_path(number)
+        key = deal_key(number)
         request = self.request.model_copy(update={"deal_id": DealId(f"deal-{number}")})
-        return replace(self, path=path, account=await keys().address(path), request=request)
+        return replace(self, key=key, account=await keys().address(key), request=request)
 
     @property
     def store(self) -> TransactionStore:
@@ -162,9 +162,9 @@ class Desk:
 
     async def sign(self, batch: PreparedBatch) -> tuple[SignedTransaction, ...]:
         from_treasury = batch.intents[0].sender == self.treasury
-        path = TREASURY if from_treasury else self.path
+        key = TREASURY if from_treasury else self.key
         legacy = self.profile.fees.kind == "legacy"
-        return await keys().sign(path, batch.intents, legacy=legacy)
+        return await keys().sign(key, batch.intents, legacy=legacy)
 
     async def signed(self, batch: PreparedBatch) -> DeliverBatch:
         """The order to deliver this batch, signed."""

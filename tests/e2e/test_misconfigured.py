@@ -57,6 +57,7 @@ async def desk_with(desk: Desk, config: Path) -> AsyncIterator[DealClient]:
         {
             "environment": "development",
             "database_url": postgres.url(folder, "deal_signer"),
+            "key_provider": "local",
             "keystore_file": keystore_file(folder),
             "keystore_passphrase_file": passphrase_file(folder),
         }

@@ -14,6 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,8 +26,7 @@ from temporalio.worker import Worker
 import workers.chain
 import workers.deals
 import workers.signer
-from activities.signing.providers.keystore import read_passphrase
-from activities.signing.providers.local import LocalKeyProvider
+from activities.signing.providers.local import LocalKeyProvider, named_keystore
 from tests.faults.batches import LedgerBatches
 from tests.faults.ledger import LedgerBuilder, review_ledger
 from tests.faults.wrapping import wrap_all
@@ -128,11 +128,7 @@ class Supervisor:
 def open_keys() -> LocalKeyProvider:
     """The keys that the environment names."""
     settings = SignerSettings.load()
-    return LocalKeyProvider.open(
-        settings.keystore_file,
-        read_passphrase(settings.keystore_passphrase_file),
-        settings.environment,
-    )
+    return LocalKeyProvider.open(named_keystore(settings), settings.environment)
 
 
 def run_chain() -> None:
@@ -154,7 +150,7 @@ def run_chain() -> None:
 def run_signer(keys: LocalKeyProvider) -> None:
     """Run a signer that allows it, with keys that are open already."""
     workers.signer.Signer = partial(workers.signer.Signer, review=review_ledger)  # type: ignore[misc, assignment]
-    workers.signer.LocalKeyProvider.open = lambda *_: keys  # type: ignore[method-assign, assignment]
+    workers.signer.open_keys = lambda *_: nullcontext(keys)  # type: ignore[assignment]
     run_process("signer", SignerSettings, workers.signer.build)
 
 

@@ -73,12 +73,7 @@ def test_variables_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         (DealsWorkerSettings, {}, "DEAL_DATABASE_URL"),
         (ClientSettings, {}, "DEAL_DATABASE_URL"),
         (ChainWorkerSettings, {"DEAL_DATABASE_URL": DATABASE}, "DEAL_TREASURY_ADDRESS"),
-        (SignerSettings, {"DEAL_DATABASE_URL": DATABASE}, "DEAL_KEYSTORE_FILE"),
-        (
-            SignerSettings,
-            {"DEAL_DATABASE_URL": DATABASE, "DEAL_KEYSTORE_FILE": "keys"},
-            "DEAL_KEYSTORE_PASSPHRASE_FILE",
-        ),
+        (SignerSettings, {}, "DEAL_DATABASE_URL"),
     ],
 )
 def test_a_missing_variable_is_named(

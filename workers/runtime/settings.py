@@ -4,11 +4,12 @@ Each role has its own class, so a process can only see what its role needs.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from activities.signing.providers.settings import Environment, KeySettings
 from domain.deals import invalid_input_from
 from domain.errors import InvalidConfiguration
 from domain.identifiers import Address
@@ -27,9 +28,11 @@ def _directory(path: Path) -> Path:
 class Settings(BaseSettings):
     """What every process needs. Temporal's own variables are read by its environment config."""
 
-    model_config = SettingsConfigDict(env_prefix="DEAL_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="DEAL_", frozen=True, extra="ignore", populate_by_name=True
+    )
 
-    environment: Literal["development", "production"] = "production"
+    environment: Environment = "production"
     config_dir: Annotated[Path, AfterValidator(_directory)] = DEFAULT_CONFIG_DIR
 
     @classmethod
@@ -39,8 +42,7 @@ class Settings(BaseSettings):
             return cls()
         except ValidationError as error:
             problem = invalid_input_from(error).problem
-            prefix = cls.model_config.get("env_prefix", "")
-            name = f"{prefix}{problem.field}".upper()
+            name = cls._variable(problem.field or "")
             raise InvalidConfiguration(
                 f"{name}: {problem.message}",
                 field=name,
@@ -48,6 +50,13 @@ class Settings(BaseSettings):
                 limit=problem.limit,
                 next_action=f"set {name}, or start the local stack with `deal local up`",
             ) from None
+
+    @classmethod
+    def _variable(cls, field: str) -> str:
+        """The environment variable of a field: its own name if it has one, else with the prefix."""
+        if any(field == known.validation_alias for known in cls.model_fields.values()):
+            return field
+        return f"{cls.model_config.get('env_prefix', '')}{field}".upper()
 
 
 class WorkerSettings(Settings):
@@ -71,11 +80,12 @@ class ChainWorkerSettings(WorkerSettings):
     treasury_address: Address
 
 
-class SignerSettings(WorkerSettings):
-    """The signer: keys and its journal, no endpoints."""
+class KeyStoreSettings(KeySettings, Settings):
+    """Where the keys are: enough to make the key store ready before there is a database."""
 
-    keystore_file: Path
-    keystore_passphrase_file: Path
+
+class SignerSettings(KeySettings, WorkerSettings):
+    """The signer: keys and its journal, no endpoints."""
 
 
 class ClientSettings(Settings):

@@ -1,25 +1,29 @@
-"""Keys derived from the seed in an encrypted keystore file; for development only."""
+"""Keys derived from the seeds in an encrypted keystore file; for development only."""
 
+import asyncio
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal, NoReturn, Self
+from typing import Final, NoReturn, Self
 
-from eth_account import Account
-from eth_account.hdaccount.deterministic import HDPath
-from eth_account.hdaccount.mnemonic import Mnemonic
 from pydantic import SecretBytes
 
-from activities.signing.providers.keystore import read_keystore
-from activities.signing.providers.provider import KeyPath
-from domain.errors import InvalidConfiguration
+from activities.signing.providers.keystore import Keystore, read_passphrase
+from activities.signing.providers.provider import KeyRef
+from activities.signing.providers.seeds import (
+    address_from,
+    seed_of_entropy,
+    seed_of_mnemonic,
+    sign_from,
+)
+from activities.signing.providers.settings import Environment, KeySettings, needed
+from domain.errors import InvalidConfiguration, NotAllowed, NotFound
 from domain.identifiers import Address
 from domain.transactions import Intent, SignedTransaction
 
-Environment = Literal["development", "production"]
+NAME: Final = "local"
 
 
 def refuse_in_production(environment: Environment) -> None:
-    """Raise `InvalidConfiguration` where a seed in this process's memory is not good enough."""
+    """Raise `InvalidConfiguration` where seeds in this process's memory are not good enough."""
     if environment == "production":
         raise InvalidConfiguration(
             "the local key provider is for development only",
@@ -30,90 +34,131 @@ def refuse_in_production(environment: Environment) -> None:
         )
 
 
+def named_keystore(settings: KeySettings) -> Keystore:
+    """The keystore that the settings name. Raises `InvalidConfiguration`."""
+    if settings.keystore_passphrase is not None:
+        text = settings.keystore_passphrase.get_secret_value()
+        passphrase = SecretBytes(text.encode())
+    else:
+        variable = "DEAL_KEYSTORE_PASSPHRASE_FILE"
+        passphrase = read_passphrase(needed(settings.keystore_passphrase_file, variable, NAME))
+    return Keystore(needed(settings.keystore_file, "DEAL_KEYSTORE_FILE", NAME), passphrase)
+
+
 class LocalKeyProvider:
-    """Holds the seed; each key is derived when it is used and kept by nobody.
+    """Holds the seeds; each key is derived when it is used and kept by nobody."""
 
-    Source of the derivation: BIP-39 (no extra passphrase), BIP-32 and BIP-44.
-    """
+    __slots__ = ("_keystore", "_seeds")
+    name = NAME
+    deterministic = True
 
-    __slots__ = ("_seed",)
+    def __init__(
+        self,
+        seeds: Sequence[SecretBytes],
+        environment: Environment,
+        keystore: Keystore | None = None,
+    ) -> None:
+        """Take the 64 bytes of each generation's BIP-39 seed, and the file they came from if any.
 
-    def __init__(self, seed: SecretBytes, environment: Environment) -> None:
-        """Take the 64 bytes of a BIP-39 seed; raise `InvalidConfiguration` in production."""
-        refuse_in_production(environment)
-        self._seed = seed
-
-    @classmethod
-    def open(cls, path: Path, passphrase: SecretBytes, environment: Environment) -> Self:
-        """Read the keystore's entropy and stretch it to the seed; takes about a second.
-
-        Raises `InvalidConfiguration` as `read_keystore` does, and in production.
+        Raises `InvalidConfiguration` in production.
         """
         refuse_in_production(environment)
-        entropy = read_keystore(path, passphrase)
-        return cls.from_mnemonic(
-            SecretBytes(Mnemonic().to_mnemonic(entropy.get_secret_value()).encode()), environment
-        )
+        self._seeds = tuple(seeds)
+        self._keystore = keystore
+
+    @classmethod
+    def open(cls, keystore: Keystore, environment: Environment) -> Self:
+        """Read the keystore and stretch its entropy to seeds; takes about a second.
+
+        Raises `InvalidConfiguration` as `Keystore.read` does, and in production.
+        """
+        refuse_in_production(environment)
+        return cls(_stretched(keystore.read()), environment, keystore)
 
     @classmethod
     def from_mnemonic(cls, mnemonic: SecretBytes, environment: Environment) -> Self:
-        """Use the seed of a BIP-39 mnemonic."""
-        seed = Mnemonic.to_seed(mnemonic.get_secret_value().decode())
-        return cls(SecretBytes(seed), environment)
+        """Use the seed of a BIP-39 mnemonic, which cannot be rotated."""
+        return cls([seed_of_mnemonic(mnemonic)], environment)
 
-    async def address(self, path: KeyPath) -> Address:
-        """Return the account of a key."""
-        return Address(Account.from_key(self._derive(path)).address)
+    async def generation(self) -> int:
+        """The newest generation."""
+        return len(self._seeds)
+
+    async def address(self, ref: KeyRef) -> Address:
+        """Return the account of a key. Raises `NotFound` for a generation that is not there."""
+        return address_from(await self._seed(ref), ref)
+
+    async def create(self, ref: KeyRef) -> Address:
+        """Return the account of a key: all keys of a seed exist."""
+        return await self.address(ref)
 
     async def sign(
-        self, path: KeyPath, intents: Sequence[Intent], *, legacy: bool = False
+        self, ref: KeyRef, intents: Sequence[Intent], *, legacy: bool = False
     ) -> tuple[SignedTransaction, ...]:
-        """Sign each intent; raise `TypeError` if one is not from the key's account."""
-        key = SecretBytes(self._derive(path))
-        return tuple(_sign(intent, key, legacy=legacy) for intent in intents)
+        """Sign each intent. Raises `SigningRefused` if one is not from the key's account."""
+        return sign_from(await self._seed(ref), ref, intents, legacy=legacy)
+
+    async def rotate_seed(self) -> int:
+        """Add a seed to the keystore; takes two seconds."""
+        keystore = self._rewritable()
+        self._seeds = _stretched(await asyncio.to_thread(keystore.add_seed))
+        return len(self._seeds)
+
+    async def rotate_wrapping(self) -> None:
+        """Encrypt the keystore anew; takes two seconds."""
+        await asyncio.to_thread(self._rewritable().rewrap)
+
+    async def retire(self, ref: KeyRef) -> None:
+        """Nothing: what is derived cannot be destroyed. The signer's records refuse the key."""
+
+    async def reinstate(self, ref: KeyRef) -> None:
+        """Nothing, as `retire`."""
+
+    async def close(self) -> None:
+        """Nothing is open."""
 
     def __repr__(self) -> str:
         """Nothing but the kind."""
         return f"{type(self).__name__}()"
 
     def __reduce__(self) -> NoReturn:
-        """Refuse to be pickled or copied: that would carry the seed elsewhere."""
+        """Refuse to be pickled or copied: that would carry the seeds elsewhere."""
         msg = f"{type(self).__name__} cannot be serialised"
         raise TypeError(msg)
 
-    def _derive(self, path: KeyPath) -> bytes:
-        return HDPath(str(path)).derive(self._seed.get_secret_value())
+    async def _seed(self, ref: KeyRef) -> SecretBytes:
+        if ref.generation > len(self._seeds) and self._keystore is not None:
+            # Another signer on the same keystore may have rotated.
+            self._seeds = _stretched(await asyncio.to_thread(self._keystore.read))
+        if ref.generation > len(self._seeds):
+            raise NotFound(
+                f"the keystore has no seed of generation {ref.generation}",
+                field="generation",
+                value=ref.generation,
+                limit=f"1 to {len(self._seeds)}",
+                next_action="give the signer the keystore that belongs to its database",
+            )
+        return self._seeds[ref.generation - 1]
+
+    def _rewritable(self) -> Keystore:
+        if self._keystore is None:
+            raise NotAllowed(
+                "these keys did not come from a keystore, so there is nothing to rotate",
+                field="keystore_file",
+                limit="a provider opened from a keystore",
+                next_action="open a keystore and use its keys",
+            )
+        return self._keystore
 
 
-def _sign(intent: Intent, key: SecretBytes, *, legacy: bool) -> SignedTransaction:
-    """Sign with libsecp256k1, which gives the low s; the library compares sender and key."""
-    fields: dict[str, Any] = {
-        "chainId": intent.chain_id,
-        "from": str(intent.sender),
-        "nonce": intent.nonce,
-        "to": str(intent.to),
-        "value": intent.value,
-        "data": intent.data,
-        "gas": intent.gas_limit,
-    }
-    priced = fields | (_legacy_price(intent) if legacy else _dynamic_price(intent))
-    signed = Account.sign_transaction(priced, key.get_secret_value())
-    return SignedTransaction(
-        intent_id=intent.intent_id,
-        transaction_hash=signed.hash.to_0x_hex(),
-        raw=signed.raw_transaction.to_0x_hex(),
-        fees=intent.fees,
-    )
+async def open_local(settings: KeySettings, environment: Environment) -> LocalKeyProvider:
+    """Open the keystore that the settings name; takes about a second.
+
+    Raises `InvalidConfiguration` for anything wrong with it, and in production.
+    """
+    refuse_in_production(environment)
+    return LocalKeyProvider.open(named_keystore(settings), environment)
 
 
-def _dynamic_price(intent: Intent) -> dict[str, Any]:
-    return {
-        "type": 2,
-        "maxFeePerGas": intent.fees.max_fee_per_gas,
-        "maxPriorityFeePerGas": intent.fees.max_priority_fee_per_gas,
-        "accessList": [],
-    }
-
-
-def _legacy_price(intent: Intent) -> dict[str, Any]:
-    return {"gasPrice": intent.fees.max_fee_per_gas}
+def _stretched(entropies: Sequence[SecretBytes]) -> tuple[SecretBytes, ...]:
+    return tuple(seed_of_entropy(entropy) for entropy in entropies)

@@ -15,7 +15,7 @@ from activities.rpc import meters
 from activities.rpc.client import Rpc, RpcCall, RpcError
 from activities.rpc.endpoint import Operation
 from activities.rpc.submission import SendResult
-from activities.signing.providers.provider import KeyPath
+from activities.signing.providers.provider import KeyPurpose, KeyRef
 from domain.errors import Unavailable
 from domain.identifiers import ChainId
 from domain.transactions import Fees, Intent
@@ -24,7 +24,7 @@ from tests.activities.desk import keys, profile_for
 from tests.activities.rpc.front import Front, always, front_of
 
 RAW = "0x02"
-SENDER = KeyPath(account=7, index=0)
+SENDER = KeyRef(KeyPurpose.FEE, 7)
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ from domain.identifiers import ChainId, DealId
 from tests.activities.signing.samples import DEAL, MNEMONIC, PROFILES, Batches
 from tests.support.postgres import Database, Postgres
 
+TABLES = "signing.journal, signing.accounts, signing.key_events, signing.signatures"
+
 
 @pytest.fixture(scope="session")
 def migrated(postgres: Postgres) -> Database:
@@ -28,7 +30,7 @@ def migrated(postgres: Postgres) -> Database:
 def database(migrated: Database) -> Iterator[Database]:
     """Lend the database, and empty it behind the back of its guards when the test ends."""
     yield migrated
-    _unguarded(migrated, "TRUNCATE signing.journal, signing.accounts")
+    _unguarded(migrated, "TRUNCATE " + TABLES)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,36 @@
+"""Opening the key store that the settings choose."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Final
+
+from activities.signing.providers.local import open_local
+from activities.signing.providers.provider import KeyProvider
+from activities.signing.providers.settings import Environment, KeyProviderName, KeySettings
+from domain.errors import InvalidConfiguration
+
+_Open = Callable[[KeySettings, Environment], Awaitable[KeyProvider]]
+
+_PROVIDERS: Final[Mapping[KeyProviderName, _Open]] = {"local": open_local}
+
+
+@asynccontextmanager
+async def open_keys(settings: KeySettings, environment: Environment) -> AsyncIterator[KeyProvider]:
+    """Lend the key store of ``KEY_PROVIDER``.
+
+    Raises `InvalidConfiguration` for a setting that is missing or wrong, and `Unavailable`.
+    """
+    opener = _PROVIDERS.get(settings.key_provider)
+    if opener is None:
+        raise InvalidConfiguration(
+            f"this build has no key provider {settings.key_provider}",
+            field="KEY_PROVIDER",
+            value=settings.key_provider,
+            limit=", ".join(_PROVIDERS),
+            next_action="set KEY_PROVIDER to one of those",
+        )
+    keys = await opener(settings, environment)
+    try:
+        yield keys
+    finally:
+        await keys.close()
