@@ -8,11 +8,12 @@ import argparse
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any, Final
 
+import structlog
 from temporalio.client import Client
 from temporalio.worker import Worker
 
@@ -20,35 +21,40 @@ from activities.signing.database import Pool
 from activities.signing.providers.local import named_keystore, refuse_in_production
 from activities.signing.providers.open import open_keys
 from activities.signing.providers.provider import FEE, TREASURY, KeyProvider
+from activities.signing.rules import SigningPolicy
 from activities.signing.signer import Signer
-from domain.chains import ChainProfile
 from domain.errors import DealError
-from domain.identifiers import Address, ChainId
+from domain.identifiers import Address
 from workers.runtime.failures import FailureInterceptor
 from workers.runtime.heartbeats import HEARTBEAT_THROTTLE, HeartbeatInterceptor
 from workers.runtime.process import BUILD_ID, database_pool, run_process
 from workers.runtime.profiles import load_profiles
 from workers.runtime.settings import KeyStoreSettings, SignerSettings
+from workers.runtime.signing_policy import load_signing_policy
 
 TASK_QUEUE: Final = "signer"
 _DATABASE_CONNECTIONS: Final = 4
 
+_log = structlog.get_logger(__name__)
+
 
 def signer_activities(
-    profiles: Mapping[ChainId, ChainProfile], keys: KeyProvider, pool: Pool
+    policy: SigningPolicy, keys: KeyProvider, pool: Pool
 ) -> list[Callable[..., Any]]:
     """The activities of the signer's queue."""
-    signer = Signer(profiles, keys, pool)
+    signer = Signer(policy, keys, pool)
     return [signer.open_account, signer.sign_batch, signer.withhold_batch]
 
 
 async def build(settings: SignerSettings, client: Client, stack: AsyncExitStack) -> list[Worker]:
     """The worker of the ``signer`` queue. Opening a keystore takes about a second.
 
-    Raises `InvalidConfiguration` for anything wrong with the key store, and `Unavailable`.
+    Raises `InvalidConfiguration` for anything wrong with the signing policy or the key store, and
+    `Unavailable`.
     """
+    policy = load_signing_policy(settings.config_dir, load_profiles(settings.config_dir))
+    _log.info("signing policy", version=policy.version, digest=policy.digest)
     keys = await stack.enter_async_context(open_keys(settings, settings.environment))
-    profiles = load_profiles(settings.config_dir)
     pool = await stack.enter_async_context(
         database_pool(settings.database_url, size=_DATABASE_CONNECTIONS)
     )
@@ -57,7 +63,7 @@ async def build(settings: SignerSettings, client: Client, stack: AsyncExitStack)
             client,
             task_queue=TASK_QUEUE,
             build_id=BUILD_ID,
-            activities=signer_activities(profiles, keys, pool),
+            activities=signer_activities(policy, keys, pool),
             interceptors=[HeartbeatInterceptor(), FailureInterceptor()],
             max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
             graceful_shutdown_timeout=timedelta(seconds=settings.graceful_shutdown_seconds),

@@ -1,7 +1,7 @@
-"""What each step may call, as a table; everything that is not in it is refused.
+"""What a call means: which arguments it must have, and what it moves.
 
-A step's batch is one of its sequences, in order, with nothing in between; calls may be left out,
-but in the steps of `WHOLE_STEPS` only approvals.
+The signing policy's file says which of these calls may be made, where, in which order and how
+large; what is here follows from what the calls are, and nobody may set it otherwise.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,12 +24,11 @@ from activities.protocols.redemption import REDEEM
 from activities.protocols.uniswap import EXACT_INPUT_SINGLE, EXACT_OUTPUT_SINGLE
 from activities.protocols.weth import DEPOSIT
 from activities.protocols.weth import WITHDRAW as UNWRAP
+from activities.signing.findings import Rule
 from domain.deals import Step
 from domain.identifiers import Address
-from domain.limits import MAX_PIPELINED_CYCLES
 from domain.transactions import TRANSFER_GAS
 
-DEADLINE_SECONDS: Final = 3_600
 AMOUNT_LIMIT: Final = 2**128
 """No token has this many units, so a larger number can only be meant as "without limit"."""
 
@@ -51,43 +50,93 @@ class Party(StrEnum):
 class Terms:
     """What holds for one batch. `pool_fee` is in pips, `now` the signer's clock in Unix seconds.
 
-    `repayable` is the most par-token units that a repayment of everything may take.
+    `repayable` is the most par-token units that a repayment of everything may take, `withdrawn`
+    the collateral, in units, that a withdrawal of everything was simulated to give.
     """
 
     addresses: Mapping[Party, Address]
     pool_fee: int
     now: int
     repayable: int
+    withdrawn: int
+
+
+Arguments = tuple[Any, ...]
+Units = Callable[[Terms, Arguments], int]
+"""How many smallest units of its token a call moves."""
 
 
 @dataclass(frozen=True, slots=True)
 class Argument:
     """What one decoded argument must be; `rule` names it in a refusal."""
 
-    rule: str
+    rule: Rule
     limit: Callable[[Terms], object]
     accepts: Callable[[Terms, Any], bool]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Call:
-    """One allowed transaction: where to, which function (none: plain ether), which arguments.
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Which arguments of a purchase are what it pays at most, and what it gets at least."""
 
-    `spends` tells how many token units the call takes by allowance; an approval names in `approves`
-    the call that must come right after it and use it.
+    paid: int
+    bought: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Meaning:
+    """One kind of call: where to, which function (none: plain ether), which arguments.
+
+    `token` and `units` are what it moves; with `by_allowance` its target takes them from the
+    sender. An approval names in `approves` the call that must come right after it and use it.
+    `deadline` is the number of the argument that is one.
+
+    A call on the `way_out` lessens what is at risk: no rate limit and no cap on amounts may hold it
+    up, because then it would trap what it is there to save. Only what comes out of the treasury on
+    the way out is `capped` all the same.
     """
 
     to: Party
     function: Function | None
     arguments: tuple[Argument, ...] = ()
+    token: Party | None = None
+    units: Units | None = None
+    by_allowance: bool = False
+    approves: str | None = None
     payable: bool = False
     may_spend_rest: bool = False
     gas: int | None = None
-    spends: Callable[[Terms, tuple[Any, ...]], int] | None = None
-    approves: "Call | None" = None
+    deadline: int | None = None
+    price: Price | None = None
+    way_out: bool = False
+    capped: bool = False
+
+    @property
+    def signature(self) -> str:
+        """The function's signature, or that there is none."""
+        return self.function.signature if self.function else "plain ether"
+
+    @property
+    def selector(self) -> str:
+        """The first four bytes of its calldata, in hexadecimal; empty for plain ether."""
+        return self.function.selector.hex() if self.function else ""
+
+    @property
+    def caps(self) -> frozenset[str]:
+        """The caps that the policy's file must give it; any other could never matter, or traps."""
+        needed = {"max_gas"}
+        if self.payable and not self.way_out:
+            needed.add("max_ether")
+        if self.units and (self.capped or not self.way_out):
+            needed.add("max_tokens")
+        if self.deadline is not None:
+            needed.add("max_deadline_seconds")
+        if self.price:
+            needed.add("max_loss_bps")
+        return frozenset(needed)
 
 
-def _party(rule: str, party: Party) -> Argument:
+def _party(rule: Rule, party: Party) -> Argument:
     return Argument(
         rule,
         limit=lambda terms: terms.addresses[party],
@@ -95,11 +144,11 @@ def _party(rule: str, party: Party) -> Argument:
     )
 
 
-def _exactly(rule: str, number: int) -> Argument:
+def _exactly(rule: Rule, number: int) -> Argument:
     return Argument(rule, limit=lambda _: number, accepts=lambda _, value: value == number)
 
 
-def _some(rule: str) -> Argument:
+def _some(rule: Rule) -> Argument:
     return Argument(
         rule,
         limit=lambda _: "1 to 2^128 - 1 token units",
@@ -107,172 +156,182 @@ def _some(rule: str) -> Argument:
     )
 
 
+def _argument(number: int) -> Units:
+    return lambda _, arguments: int(arguments[number])
+
+
 _POOL_FEE = Argument(
-    "pool_fee",
+    Rule.POOL_FEE,
     limit=lambda terms: terms.pool_fee,
     accepts=lambda terms, value: value == terms.pool_fee,
 )
-# One that has passed is let through: it can only revert, and the nonce it fills must stay fillable.
-_DEADLINE = Argument(
-    "deadline",
-    limit=lambda terms: f"set, and at most {terms.now + DEADLINE_SECONDS}",
-    accepts=lambda terms, value: 0 < value <= terms.now + DEADLINE_SECONDS,
-)
+# How late it may be is a cap. One that has passed is let through: it can only revert, and the nonce
+# it fills must stay fillable.
+_DEADLINE = Argument(Rule.DEADLINE, limit=lambda _: "set", accepts=lambda _, value: value > 0)
 # A limit on the price can only make a swap smaller; the minimum out holds all the same.
-_PRICE_LIMIT = Argument("price_limit", limit=lambda _: "any", accepts=lambda _, __: True)
+_PRICE_LIMIT = Argument(Rule.AMOUNT, limit=lambda _: "any", accepts=lambda _, __: True)
 # An approval's amount is bounded by the call that uses it.
-_APPROVED = Argument("approved_amount", limit=lambda _: "any", accepts=lambda _, __: True)
-
-_FUND: Final = Call(Party.ACCOUNT, None, payable=True)
-_SWEEP: Final = Call(Party.TREASURY, None, payable=True, may_spend_rest=True, gas=TRANSFER_GAS)
-_WRAP: Final = Call(Party.COLLATERAL, DEPOSIT, payable=True)
-_UNWRAP: Final = Call(Party.COLLATERAL, UNWRAP, (_some("amount"),))
-_SUPPLY: Final = Call(
-    Party.AAVE_POOL,
-    SUPPLY,
-    (
-        _party("token", Party.COLLATERAL),
-        _some("amount"),
-        _party("recipient", Party.ACCOUNT),
-        _exactly("referral", NO_REFERRAL),
-    ),
-    spends=lambda _, arguments: int(arguments[1]),
-)
-_BORROW: Final = Call(
-    Party.AAVE_POOL,
-    BORROW,
-    (
-        _party("token", Party.PAR),
-        _some("amount"),
-        _exactly("rate_mode", VARIABLE_RATE),
-        _exactly("referral", NO_REFERRAL),
-        _party("recipient", Party.ACCOUNT),
-    ),
-)
-_REPAY: Final = Call(
-    Party.AAVE_POOL,
-    REPAY,
-    (
-        _party("token", Party.PAR),
-        _exactly("amount", ALL),
-        _exactly("rate_mode", VARIABLE_RATE),
-        _party("recipient", Party.ACCOUNT),
-    ),
-    spends=lambda terms, _: terms.repayable,
-)
-_WITHDRAW: Final = Call(
-    Party.AAVE_POOL,
-    WITHDRAW,
-    (
-        _party("token", Party.COLLATERAL),
-        _exactly("amount", ALL),
-        _party("recipient", Party.ACCOUNT),
-    ),
-)
-_REDEEM: Final = Call(
-    Party.REDEMPTION,
-    REDEEM,
-    (_some("amount"), _party("recipient", Party.ACCOUNT)),
-    spends=lambda _, arguments: int(arguments[0]),
-)
+_APPROVED = Argument(Rule.APPROVED_AMOUNT, limit=lambda _: "any", accepts=lambda _, __: True)
 
 
-def _swap(paid: Party, bought: Party) -> Call:
-    return Call(
+def _swap(paid: Party, bought: Party, *, way_out: bool = False) -> Meaning:
+    return Meaning(
         Party.ROUTER,
         EXACT_INPUT_SINGLE,
         (
-            _party("token", paid),
-            _party("token", bought),
+            _party(Rule.TOKEN, paid),
+            _party(Rule.TOKEN, bought),
             _POOL_FEE,
-            _party("recipient", Party.ACCOUNT),
+            _party(Rule.RECIPIENT, Party.ACCOUNT),
             _DEADLINE,
-            _some("amount"),
-            _some("minimum_out"),
+            _some(Rule.AMOUNT),
+            _some(Rule.MINIMUM_OUT),
             _PRICE_LIMIT,
         ),
-        spends=lambda _, arguments: int(arguments[5]),
+        token=paid,
+        units=_argument(5),
+        by_allowance=True,
+        deadline=4,
+        # What discount tokens are worth on the way out nobody knows: they may have lost their peg.
+        price=None if way_out else Price(paid=5, bought=6),
+        way_out=way_out,
     )
 
 
-_PURCHASE: Final = Call(
-    Party.ROUTER,
-    EXACT_OUTPUT_SINGLE,
-    (
-        _party("token", Party.PAR),
-        _party("token", Party.DISCOUNT),
-        _POOL_FEE,
-        _party("recipient", Party.ACCOUNT),
-        _DEADLINE,
-        _some("amount"),
-        _some("maximum_in"),
-        _PRICE_LIMIT,
+def _transfer(token: Party, recipient: Party, *, capped: bool = False) -> Meaning:
+    return Meaning(
+        token,
+        TRANSFER,
+        (_party(Rule.RECIPIENT, recipient), _some(Rule.AMOUNT)),
+        token=token,
+        units=_argument(1),
+        way_out=True,
+        capped=capped,
+    )
+
+
+_USES: Final[dict[str, Meaning]] = {
+    "fund": Meaning(Party.ACCOUNT, None, payable=True),
+    "sweep": Meaning(
+        Party.TREASURY, None, payable=True, may_spend_rest=True, gas=TRANSFER_GAS, way_out=True
     ),
-    spends=lambda _, arguments: int(arguments[6]),
-)
-_TAKE_BACK: Final = Call(
-    Party.PAR, APPROVE, (_party("spender", Party.ROUTER), _exactly("approved_amount", 0))
-)
-
-
-def _transfer(token: Party, recipient: Party) -> Call:
-    return Call(token, TRANSFER, (_party("recipient", recipient), _some("amount")))
-
-
-def _approved(token: Party, use: Call) -> tuple[Call, Call, Call]:
-    """The call with its approval, and before that a revocation of what an earlier one left.
-
-    The par token refuses to change one allowance that is not zero into another.
-    """
-    approval = Call(token, APPROVE, (_party("spender", use.to), _APPROVED), approves=use)
-    return approval, approval, use
-
-
-_PAY_HOME = _transfer(Party.PAR, Party.TREASURY)
-_BUY = _approved(Party.PAR, _swap(Party.PAR, Party.DISCOUNT))
-_SELL = _approved(Party.DISCOUNT, _swap(Party.DISCOUNT, Party.PAR))
-_REDEEM_ALL = _approved(Party.DISCOUNT, _REDEEM)
-
-
-def _run(cycles: int) -> tuple[Call, ...]:
-    """A pipelined deal from wrap to unwrap."""
-    cycle = (*_approved(Party.PAR, _PURCHASE), _TAKE_BACK, *_REDEEM_ALL)
-    return (
-        _WRAP,
-        *_approved(Party.COLLATERAL, _SUPPLY),
-        _BORROW,
-        *cycle * cycles,
-        *_approved(Party.PAR, _REPAY),
-        _WITHDRAW,
-        _UNWRAP,
-    )
-
-
-SEQUENCES: Final[Mapping[Step, tuple[tuple[Call, ...], ...]]] = {
-    Step.FUND: ((_FUND,),),
-    Step.RUN: tuple(_run(cycles) for cycles in range(1, MAX_PIPELINED_CYCLES + 1)),
-    Step.WRAP: ((_WRAP,),),
-    Step.COLLATERALIZE: (_approved(Party.COLLATERAL, _SUPPLY),),
-    Step.BORROW: ((_BORROW,),),
-    Step.SWAP: (_BUY,),
-    Step.REDEEM: (_REDEEM_ALL,),
-    Step.TOP_UP: ((_transfer(Party.PAR, Party.ACCOUNT),),),
-    Step.UNWIND: (_REDEEM_ALL, _SELL),
-    Step.SETTLE: (
+    "wrap": Meaning(Party.COLLATERAL, DEPOSIT, payable=True),
+    "unwrap": Meaning(
+        Party.COLLATERAL,
+        UNWRAP,
+        (_some(Rule.AMOUNT),),
+        token=Party.COLLATERAL,
+        units=_argument(0),
+        way_out=True,
+    ),
+    "supply": Meaning(
+        Party.AAVE_POOL,
+        SUPPLY,
         (
-            *_approved(Party.PAR, _REPAY),
-            _WITHDRAW,
-            _UNWRAP,
-            _PAY_HOME,
+            _party(Rule.TOKEN, Party.COLLATERAL),
+            _some(Rule.AMOUNT),
+            _party(Rule.RECIPIENT, Party.ACCOUNT),
+            _exactly(Rule.REFERRAL, NO_REFERRAL),
         ),
+        token=Party.COLLATERAL,
+        units=_argument(1),
+        by_allowance=True,
     ),
-    Step.SWEEP: ((_PAY_HOME, _SWEEP),),
+    "borrow": Meaning(
+        Party.AAVE_POOL,
+        BORROW,
+        (
+            _party(Rule.TOKEN, Party.PAR),
+            _some(Rule.AMOUNT),
+            _exactly(Rule.RATE_MODE, VARIABLE_RATE),
+            _exactly(Rule.REFERRAL, NO_REFERRAL),
+            _party(Rule.RECIPIENT, Party.ACCOUNT),
+        ),
+        token=Party.PAR,
+        units=_argument(1),
+    ),
+    "repay": Meaning(
+        Party.AAVE_POOL,
+        REPAY,
+        (
+            _party(Rule.TOKEN, Party.PAR),
+            _exactly(Rule.AMOUNT, ALL),
+            _exactly(Rule.RATE_MODE, VARIABLE_RATE),
+            _party(Rule.RECIPIENT, Party.ACCOUNT),
+        ),
+        token=Party.PAR,
+        units=lambda terms, _: terms.repayable,
+        by_allowance=True,
+        way_out=True,
+    ),
+    "withdraw": Meaning(
+        Party.AAVE_POOL,
+        WITHDRAW,
+        (
+            _party(Rule.TOKEN, Party.COLLATERAL),
+            _exactly(Rule.AMOUNT, ALL),
+            _party(Rule.RECIPIENT, Party.ACCOUNT),
+        ),
+        token=Party.COLLATERAL,
+        units=lambda terms, _: terms.withdrawn,
+        way_out=True,
+    ),
+    "redeem": Meaning(
+        Party.REDEMPTION,
+        REDEEM,
+        (_some(Rule.AMOUNT), _party(Rule.RECIPIENT, Party.ACCOUNT)),
+        token=Party.DISCOUNT,
+        units=_argument(0),
+        by_allowance=True,
+        way_out=True,
+    ),
+    "swap": _swap(Party.PAR, Party.DISCOUNT),
+    "sell": _swap(Party.DISCOUNT, Party.PAR, way_out=True),
+    "purchase": Meaning(
+        Party.ROUTER,
+        EXACT_OUTPUT_SINGLE,
+        (
+            _party(Rule.TOKEN, Party.PAR),
+            _party(Rule.TOKEN, Party.DISCOUNT),
+            _POOL_FEE,
+            _party(Rule.RECIPIENT, Party.ACCOUNT),
+            _DEADLINE,
+            _some(Rule.AMOUNT),
+            _some(Rule.MAXIMUM_IN),
+            _PRICE_LIMIT,
+        ),
+        token=Party.PAR,
+        units=_argument(6),
+        by_allowance=True,
+        deadline=4,
+        price=Price(paid=6, bought=5),
+    ),
+    "take_back": Meaning(
+        Party.PAR,
+        APPROVE,
+        (_party(Rule.SPENDER, Party.ROUTER), _exactly(Rule.APPROVED_AMOUNT, 0)),
+        way_out=True,
+    ),
+    "pay_home": _transfer(Party.PAR, Party.TREASURY),
+    "top_up": _transfer(Party.PAR, Party.ACCOUNT, capped=True),
 }
+
+
+def _approval(name: str) -> Meaning:
+    """What lets the target of this call take its token."""
+    use = _USES[name]
+    assert use.token is not None  # noqa: S101 - whoever takes by allowance takes a token
+    spender = _party(Rule.SPENDER, use.to)
+    return Meaning(use.token, APPROVE, (spender, _APPROVED), approves=name, way_out=use.way_out)
+
+
+MEANINGS: Final[Mapping[str, Meaning]] = _USES | {
+    f"approve_{name}": _approval(name) for name, use in _USES.items() if use.by_allowance
+}
+"""Every call that the policy's file can allow, by the name that it has there."""
 
 WHOLE_STEPS: Final = frozenset({Step.RUN})
 """What a run borrows it has to repay in the same batch, so nothing of it may be missing."""
 
-
-def most_intents(step: Step) -> int:
-    """How many transactions a batch of the step has at the most."""
-    return max(len(calls) for calls in SEQUENCES[step])
+MOST_INTENTS: Final = 128
+"""No sequence of calls is as long; what is longer is not even looked at."""

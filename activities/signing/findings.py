@@ -1,9 +1,65 @@
 """Why something is not signed: one finding, from the policy or from the journal."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from domain.errors import SigningRefused
 from domain.transactions import Intent
+
+
+class Rule(StrEnum):
+    """Every rule that the signer can refuse by; `docs/guides/signing-policy.md` explains each.
+
+    The value is the `field` of the error that the workflow gets, and stands in the journal.
+    """
+
+    # The request
+    DIGEST = "digest"
+    CHAIN_ID = "chain_id"
+    MODULE = "module"
+    ACCOUNT = "account"
+    INTENTS = "intents"
+    INTENT_ID = "intent_id"
+    STALE = "stale"
+    # The envelope of a transaction
+    SENDER = "sender"
+    NONCE = "nonce"
+    MAX_FEE_PER_GAS = "max_fee_per_gas"
+    DEAL_MAX_FEE_PER_GAS = "deal_max_fee_per_gas"
+    MAX_PRIORITY_FEE_PER_GAS = "max_priority_fee_per_gas"
+    GAS_LIMIT = "gas_limit"
+    SPENDS_REST = "spends_rest"
+    # What it calls
+    STEP = "step"
+    DESTINATION = "destination"
+    SELECTOR = "selector"
+    SEQUENCE = "sequence"
+    CALLDATA = "calldata"
+    # What goes along
+    VALUE = "value"
+    MAX_ETHER = "max_ether"
+    TOKEN = "token"  # noqa: S105 - the name of a rule
+    AMOUNT = "amount"
+    MAX_TOKENS = "max_tokens"
+    RECIPIENT = "recipient"
+    SPENDER = "spender"
+    APPROVED_AMOUNT = "approved_amount"
+    UNUSED_APPROVAL = "unused_approval"
+    REFERRAL = "referral"
+    RATE_MODE = "rate_mode"
+    POOL_FEE = "pool_fee"
+    DEADLINE = "deadline"
+    MINIMUM_OUT = "minimum_out"
+    MAXIMUM_IN = "maximum_in"
+    MAX_LOSS = "max_loss"
+    BOUNDS = "bounds"
+    # The journal, which the database keeps
+    NONCE_TAKEN = "nonce_taken"
+    NONCE_FILLED = "nonce_filled"
+    INTENT_MOVED = "intent_moved"
+    WITHHELD = "withheld"
+    CHAIN_LATCHED = "chain_latched"
+    JOURNAL = "journal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +69,7 @@ class Finding:
     `intent` is the transaction at fault; without it, the batch as a whole is.
     """
 
-    rule: str
+    rule: Rule
     reason: str
     limit: object
     next_action: str

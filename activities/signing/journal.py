@@ -15,17 +15,14 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from activities.signing.calls import most_intents
+from activities.signing.calls import MOST_INTENTS
 from activities.signing.database import Pool, connected
-from activities.signing.findings import Finding
+from activities.signing.findings import Finding, Rule
 from activities.signing.policy import is_no_op
 from domain.transactions import Intent, PreparedBatch, SignedTransaction
 
 GENESIS: Final = "0" * 64
 """What the first row has for the hash of the one before it."""
-
-CHAIN_LATCHED: Final = "chain_latched"
-"""The rule that is no refusal: the same request may be signed after the latch is cleared."""
 
 _INSERT: Final = """
 INSERT INTO signing.journal (decision, batch, intent_id, chain_id, account, nonce, body_digest,
@@ -49,11 +46,12 @@ _PAGE: Final = 1_000
 _LONGEST_TEXT: Final = 500
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LIMITS: Final = {
-    "nonce_taken": "one intent and one body for each nonce of an account",
-    "nonce_filled": "nothing new at a nonce that a no-op has filled",
-    "intent_moved": "one nonce for each intent, for ever",
-    "withheld": "nothing that was withheld",
-    CHAIN_LATCHED: "nothing new while the chain is latched",
+    Rule.NONCE_TAKEN: "one intent and one body for each nonce of an account",
+    Rule.NONCE_FILLED: "nothing new at a nonce that a no-op has filled",
+    Rule.INTENT_MOVED: "one nonce for each intent, for ever",
+    Rule.WITHHELD: "nothing that was withheld",
+    Rule.CHAIN_LATCHED: "nothing new while the chain is latched",
+    Rule.JOURNAL: "what the journal's constraints allow",
 }
 
 
@@ -99,7 +97,7 @@ class Journal:
 
         Raises `Unavailable`.
         """
-        of_them = batch.intents[: most_intents(batch.key.step)]
+        of_them = batch.intents[:MOST_INTENTS]
         refused = (finding.intent,) if finding.intent else of_them
         reason = f"{finding.reason}: {finding.value}, allowed: {finding.limit}"
         await self._insert(
@@ -175,14 +173,15 @@ def _printable(text: str) -> str:
 
 def _finding(batch: PreparedBatch, error: psycopg.IntegrityError) -> Finding:
     """Read the rule and the intent out of the database's refusal."""
-    rule = error.diag.constraint_name or "journal"
+    name = error.diag.constraint_name
+    rule = Rule(name) if name in _LIMITS else Rule.JOURNAL
     detail = error.diag.message_detail
     at_fault = next((intent for intent in batch.intents if intent.intent_id == detail), None)
     return Finding(
         rule,
         "the journal does not allow this signature",
         value=at_fault.nonce if at_fault else None,
-        limit=_LIMITS.get(rule, "what the journal's constraints allow"),
+        limit=_LIMITS[rule],
         actual=error.diag.message_primary,
         next_action="look at the deal's transactions; a new one needs a new intent and nonce",
         intent=at_fault,

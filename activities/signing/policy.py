@@ -7,64 +7,78 @@ records, calldata is decoded here, and the first rule that does not hold ends it
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 from eth_abi.exceptions import DecodingError
 
-from activities.protocols.aave import BORROW, SUPPLY
 from activities.protocols.abi import SELECTOR_BYTES, Function
-from activities.protocols.redemption import REDEEM
-from activities.protocols.uniswap import EXACT_OUTPUT_SINGLE
-from activities.protocols.weth import WITHDRAW as UNWRAP
 from activities.signing.calls import (
-    SEQUENCES,
+    MEANINGS,
+    MOST_INTENTS,
     WHOLE_STEPS,
-    Call,
+    Arguments,
     Party,
     Terms,
-    most_intents,
 )
-from activities.signing.findings import Finding
+from activities.signing.findings import Finding, Rule
 from activities.signing.interface import DealAccounts, SignBatch
 from activities.signing.promises import promise_findings
+from activities.signing.records import DealRecord
+from activities.signing.rules import Call, ModulePolicy, SigningPolicy
+from domain.amounts import BASIS_POINTS
 from domain.chains import ChainProfile
 from domain.deals import TREASURY_STEPS, Step
-from domain.errors import NotFound
 from domain.exits import debt_bound
-from domain.identifiers import Address, ChainId
+from domain.identifiers import Address
 from domain.transactions import TRANSFER_GAS, Asset, Intent, PreparedBatch
 
-MAX_GAS_LIMIT: Final = 3_000_000
 INTENT_ID: Final = re.compile(r"[!-~]{1,200}")
 
 _SHOWN: Final = 200
 _ASK: Final = "do not send it again: find out who prepared it, and how it came to differ"
 _REPREPARE: Final = "prepare the batch again"
+_CHANGE_POLICY: Final = "ask a risk manager whether the signing policy is to allow it"
 
 
-def check_batch(
-    order: SignBatch,
-    profiles: Mapping[ChainId, ChainProfile],
-    accounts: DealAccounts,
-    now: int,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A batch that may be signed: of each intent, what it moves and whether rate limits count it.
+
+    Values are in units of 1e-8 US dollars, at the policy's own prices.
+    """
+
+    usd8: tuple[int, ...]
+    rated: tuple[bool, ...]
+
+    @classmethod
+    def without_rates(cls, batch: PreparedBatch) -> "Accepted":
+        """What moves nothing, and is never held up."""
+        count = len(batch.intents)
+        return cls(usd8=(0,) * count, rated=(False,) * count)
+
+
+def check_batch(order: SignBatch, policy: SigningPolicy, deal: DealRecord, now: int) -> None:
     """Raise `SigningRefused` naming the rule, the value and the limit, unless all may be signed."""
-    finding = review(order, profiles, accounts, now)
-    if finding is not None:
-        raise finding.error()
+    reviewed = review(order, policy, deal, now)
+    if isinstance(reviewed, Finding):
+        raise reviewed.error()
 
 
 def review(
-    order: SignBatch,
-    profiles: Mapping[ChainId, ChainProfile],
-    accounts: DealAccounts,
-    now: int,
-) -> Finding | None:
-    """Return the first rule that does not hold, or None if the whole batch may be signed.
+    order: SignBatch, policy: SigningPolicy, deal: DealRecord, now: int
+) -> Finding | Accepted:
+    """Return the first rule that does not hold, or that the whole batch may be signed.
 
-    `accounts` are the signer's own records of the deal, `now` its clock in Unix seconds.
+    `deal` is the signer's own record of the deal, `now` its clock in Unix seconds.
     """
-    return next(_findings(order, profiles, accounts, now), None)
+    finding = next(_outer_findings(order, policy, deal), None)
+    if finding is not None:
+        return finding
+    batch = order.batch
+    if all(is_no_op(intent) for intent in batch.intents):
+        return next(_no_op_findings(batch.intents), None) or Accepted.without_rates(batch)
+    return _review_calls(batch, policy.chains[order.chain_id].modules[order.module], deal, now)
 
 
 def review_age(batch: PreparedBatch, profile: ChainProfile, now: int) -> Finding | None:
@@ -77,7 +91,7 @@ def review_age(batch: PreparedBatch, profile: ChainProfile, now: int) -> Finding
     if abs(age) <= limit:
         return None
     return Finding(
-        "stale",
+        Rule.STALE,
         "the batch was simulated too long ago",
         value=batch.prepared_at,
         limit=f"{limit} seconds",
@@ -94,7 +108,7 @@ def review_withholding(batch: PreparedBatch, accounts: DealAccounts) -> Finding 
 def no_account(batch: PreparedBatch) -> Finding:
     """Say that the deal was never given an account, so nothing can be signed for it."""
     return Finding(
-        "account",
+        Rule.ACCOUNT,
         "the deal has no account",
         value=batch.key.deal_id,
         limit="a deal whose account the signer has opened",
@@ -111,32 +125,21 @@ def is_no_op(intent: Intent) -> bool:
 # comes after a rule may rely on it.
 
 
-def _findings(
-    order: SignBatch,
-    profiles: Mapping[ChainId, ChainProfile],
-    accounts: DealAccounts,
-    now: int,
-) -> Iterator[Finding]:
-    yield from _request_findings(order, profiles)
-    yield from _batch_findings(order.batch, accounts)
-    profile = profiles[order.chain_id]
-    sender = _sender(order.batch, accounts)
-    for position, intent in enumerate(order.batch.intents):
-        yield from _envelope_findings(
-            intent, profile, sender, order.batch.intents[0].nonce + position
-        )
-    if all(is_no_op(intent) for intent in order.batch.intents):
-        yield from _no_op_findings(order.batch.intents)
-        return
-    try:
-        terms = _terms(order, profile, accounts, now)
-    except NotFound as error:
-        yield _missing_contract(error)
-        return
-    yield from _call_findings(order.batch, terms)
-    bought = {Party.PAR: Asset.PAR, Party.DISCOUNT: Asset.DISCOUNT}
-    assets = {terms.addresses[party]: asset for party, asset in bought.items()}
-    yield from promise_findings(order.batch, assets)
+def _outer_findings(order: SignBatch, policy: SigningPolicy, deal: DealRecord) -> Iterator[Finding]:
+    """Everything but what the transactions call."""
+    batch = order.batch
+    yield from _request_findings(order, policy)
+    yield from _batch_findings(batch, deal.accounts)
+    sender = _sender(batch, deal.accounts)
+    for position, intent in enumerate(batch.intents):
+        nonce = batch.intents[0].nonce + position
+        if intent.chain_id != order.chain_id:
+            yield _wrong(Rule.CHAIN_ID, intent, intent.chain_id, order.chain_id, _ASK)
+        if intent.sender != sender:
+            yield _wrong(Rule.SENDER, intent, intent.sender, sender, _ASK)
+        if intent.nonce != nonce:
+            yield _wrong(Rule.NONCE, intent, intent.nonce, nonce, _REPREPARE)
+        yield from _fee_findings(intent, policy.chains[order.chain_id].max_fee_per_gas, deal)
 
 
 def _withholding_findings(batch: PreparedBatch, accounts: DealAccounts) -> Iterator[Finding]:
@@ -144,42 +147,39 @@ def _withholding_findings(batch: PreparedBatch, accounts: DealAccounts) -> Itera
     sender = _sender(batch, accounts)
     for intent in batch.intents:
         if intent.sender != sender:
-            yield _wrong("sender", intent, intent.sender, sender, _ASK)
+            yield _wrong(Rule.SENDER, intent, intent.sender, sender, _ASK)
 
 
 def _sender(batch: PreparedBatch, accounts: DealAccounts) -> Address:
     return accounts.treasury if batch.key.step in TREASURY_STEPS else accounts.account
 
 
-def _request_findings(
-    order: SignBatch, profiles: Mapping[ChainId, ChainProfile]
-) -> Iterator[Finding]:
+def _request_findings(order: SignBatch, policy: SigningPolicy) -> Iterator[Finding]:
     digest = order.batch.digest()
     if order.digest != digest:
         yield Finding(
-            "digest",
+            Rule.DIGEST,
             "the batch is not the one that was simulated and accepted",
             value=order.digest,
             limit=digest,
             next_action=_ASK,
         )
-    if order.chain_id not in profiles:
+    if order.chain_id not in policy.chains:
         yield Finding(
-            "chain_id",
-            "the signer has no profile of this chain",
+            Rule.CHAIN_ID,
+            "the signing policy allows nothing on this chain",
             value=order.chain_id,
-            limit=", ".join(str(known) for known in sorted(profiles)),
-            next_action="add the chain's profile to the signer's configuration",
+            limit=", ".join(str(known) for known in sorted(policy.chains)),
+            next_action=_CHANGE_POLICY,
         )
-        return
-    modules = profiles[order.chain_id].modules
+    modules = policy.chains[order.chain_id].modules
     if order.module not in modules:
         yield Finding(
-            "module",
-            "the chain has no such module",
+            Rule.MODULE,
+            "the signing policy allows nothing for this module",
             value=order.module,
             limit=", ".join(sorted(modules)),
-            next_action="add the module to the chain's profile",
+            next_action=_CHANGE_POLICY,
         )
 
 
@@ -187,26 +187,25 @@ def _batch_findings(batch: PreparedBatch, accounts: DealAccounts) -> Iterator[Fi
     """What must hold of any batch, whatever is to be done with it."""
     if batch.account != accounts.account:
         yield Finding(
-            "account",
+            Rule.ACCOUNT,
             "the batch is not for the deal's own account",
             value=batch.account,
             limit=accounts.account,
             next_action=_ASK,
         )
-    count, most = len(batch.intents), most_intents(batch.key.step)
-    if not 1 <= count <= most:
+    if not 1 <= len(batch.intents) <= MOST_INTENTS:
         yield Finding(
-            "intents",
+            Rule.INTENTS,
             "a batch has too few or too many transactions",
-            value=count,
-            limit=f"1 to {most}",
+            value=len(batch.intents),
+            limit=f"1 to {MOST_INTENTS}",
             next_action=_REPREPARE,
         )
     counts = Counter(intent.intent_id for intent in batch.intents)
     for intent in batch.intents:
         if not INTENT_ID.fullmatch(intent.intent_id) or counts[intent.intent_id] > 1:
             yield Finding(
-                "intent_id",
+                Rule.INTENT_ID,
                 "an intent's id is malformed or used twice",
                 value=intent.intent_id,
                 limit="1 to 200 printable characters, each id once",
@@ -215,65 +214,84 @@ def _batch_findings(batch: PreparedBatch, accounts: DealAccounts) -> Iterator[Fi
             )
 
 
-def _envelope_findings(
-    intent: Intent, profile: ChainProfile, sender: Address, nonce: int
-) -> Iterator[Finding]:
-    """Everything of a transaction but what it calls."""
-    fees, cap = intent.fees, profile.fees.max_fee_per_gas_wei
-    if intent.chain_id != profile.chain_id:
-        yield _wrong("chain_id", intent, intent.chain_id, profile.chain_id, _ASK)
-    if intent.sender != sender:
-        yield _wrong("sender", intent, intent.sender, sender, _ASK)
-    if intent.nonce != nonce:
-        yield _wrong("nonce", intent, intent.nonce, nonce, _REPREPARE)
+def _fee_findings(intent: Intent, cap: int, deal: DealRecord) -> Iterator[Finding]:
+    """No bid above the chain's cap, nor above the deal's own.
+
+    A no-op may bid more than the deal would: it frees a nonce that holds up everything after it.
+    """
+    fees, wait = intent.fees, "wait until the chain's fees are under the cap"
     if fees.max_fee_per_gas > cap:
-        yield _wrong(
-            "max_fee_per_gas",
-            intent,
-            fees.max_fee_per_gas,
-            cap,
-            "wait until the chain's fees are under the cap",
-        )
+        yield _wrong(Rule.MAX_FEE_PER_GAS, intent, fees.max_fee_per_gas, cap, wait)
+    own = deal.max_fee_per_gas
+    if own is not None and fees.max_fee_per_gas > own and not is_no_op(intent):
+        yield _wrong(Rule.DEAL_MAX_FEE_PER_GAS, intent, fees.max_fee_per_gas, own, wait)
     if fees.max_priority_fee_per_gas > fees.max_fee_per_gas:
         yield _wrong(
-            "max_priority_fee_per_gas",
+            Rule.MAX_PRIORITY_FEE_PER_GAS,
             intent,
             fees.max_priority_fee_per_gas,
             fees.max_fee_per_gas,
             _REPREPARE,
         )
-    if intent.gas_limit > MAX_GAS_LIMIT:
-        yield _wrong("gas_limit", intent, intent.gas_limit, MAX_GAS_LIMIT, _REPREPARE)
 
 
 def _no_op_findings(intents: Sequence[Intent]) -> Iterator[Finding]:
     for intent in intents:
         if intent.gas_limit != TRANSFER_GAS:
-            yield _wrong("gas_limit", intent, intent.gas_limit, TRANSFER_GAS, _REPREPARE)
+            yield _wrong(Rule.GAS_LIMIT, intent, intent.gas_limit, TRANSFER_GAS, _REPREPARE)
         if intent.spends_rest:
-            yield _wrong("spends_rest", intent, intent.spends_rest, "false", _REPREPARE)
+            yield _wrong(Rule.SPENDS_REST, intent, intent.spends_rest, "false", _REPREPARE)
 
 
-def _terms(order: SignBatch, profile: ChainProfile, accounts: DealAccounts, now: int) -> Terms:
-    module = profile.module(order.module)
-    return Terms(
-        addresses={
-            Party.ACCOUNT: accounts.account,
-            Party.TREASURY: accounts.treasury,
-            Party.AAVE_POOL: profile.contract("aave_pool"),
-            Party.ROUTER: profile.contract("uniswap_router"),
-            Party.REDEMPTION: profile.contract(module.redemption),
-            Party.PAR: profile.contract(module.par_token),
-            Party.DISCOUNT: profile.contract(module.discount_token),
-            Party.COLLATERAL: profile.contract(module.collateral),
-        },
+def _review_calls(
+    batch: PreparedBatch, module: ModulePolicy, deal: DealRecord, now: int
+) -> Finding | Accepted:
+    """Hold the transactions to the sequences of their step."""
+    addresses = {
+        **module.addresses,
+        Party.ACCOUNT: deal.accounts.account,
+        Party.TREASURY: deal.accounts.treasury,
+    }
+    calls = _calls_of(batch, module, addresses)
+    if calls is None:
+        return next(_mismatches(batch, module, addresses))
+    decoded = [_decode(*each) for each in zip(batch.intents, calls, strict=True)]
+    # What cannot be decoded is refused below, before any rule asks for its arguments.
+    arguments = [each or () for each in decoded]
+    terms = Terms(
+        addresses=addresses,
         pool_fee=module.pool_fee,
         now=now,
-        repayable=_repayable(order.batch),
+        repayable=_repayable(batch, calls, arguments),
+        withdrawn=_withdrawn(batch, calls),
+    )
+    finding = next(_call_findings(batch, calls, decoded, terms), None)
+    if finding is not None:
+        return finding
+    bought = {Party.PAR: Asset.PAR, Party.DISCOUNT: Asset.DISCOUNT}
+    assets = {addresses[party]: asset for party, asset in bought.items()}
+    finding = next(promise_findings(batch, assets), None)
+    if finding is not None:
+        return finding
+    return Accepted(
+        usd8=tuple(
+            _usd8(intent, call, given, terms, module)
+            for intent, call, given in zip(batch.intents, calls, arguments, strict=True)
+        ),
+        rated=tuple(call.rated for call in calls),
     )
 
 
-def _repayable(batch: PreparedBatch) -> int:
+def _usd8(
+    intent: Intent, call: Call, arguments: Arguments, terms: Terms, module: ModulePolicy
+) -> int:
+    """What the call moves, at the policy's own price. An approval moves nothing by itself."""
+    if call.meaning.units is None:
+        return module.usd8(None, intent.value)
+    return module.usd8(call.meaning.token, call.meaning.units(terms, arguments))
+
+
+def _repayable(batch: PreparedBatch, calls: Sequence[Call], arguments: Sequence[Arguments]) -> int:
     """The most par-token units that repaying everything may take.
 
     That is what it took when simulated, with a margin for interest on both sides: between looking
@@ -282,50 +300,60 @@ def _repayable(batch: PreparedBatch) -> int:
     known without them.
     """
     spent = max(-batch.simulated_changes.get(Asset.PAR, 0), 0)
-    return debt_bound(debt_bound(max(spent, _borrowed(batch))))
-
-
-def _borrowed(batch: PreparedBatch) -> int:
-    """What the loan of the batch is for, if it takes one."""
-    loans = (_arguments(i, BORROW) for i in batch.intents if _selector(i) == BORROW.selector.hex())
-    return next((int(loan[1]) for loan in loans if loan), 0)
-
-
-def _missing_contract(error: NotFound) -> Finding:
-    return Finding(
-        "contract",
-        error.problem.message,
-        value=error.problem.value,
-        limit=error.problem.limit,
-        next_action=error.problem.next_action,
+    loans = (
+        int(given[1])
+        for call, given in zip(calls, arguments, strict=True)
+        if call.name == "borrow" and given
     )
+    return debt_bound(debt_bound(max(spent, next(loans, 0))))
 
 
-def _call_findings(batch: PreparedBatch, terms: Terms) -> Iterator[Finding]:
-    sequences = SEQUENCES[batch.key.step]
-    candidates = (_match(sequence, batch, terms) for sequence in sequences)
-    calls = next((found for found in candidates if found is not None), None)
-    if calls is None:
-        yield from _mismatches(batch, terms)
-        return
-    arguments: list[tuple[Any, ...]] = []
-    for intent, call in zip(batch.intents, calls, strict=True):
+def _withdrawn(batch: PreparedBatch, calls: Sequence[Call]) -> int:
+    """The collateral that withdrawing all of it gives: as simulated, or what the batch wraps."""
+    wrapped = sum(
+        intent.value
+        for intent, call in zip(batch.intents, calls, strict=True)
+        if call.name == "wrap"
+    )
+    return max(wrapped, -batch.simulated_changes.get(Asset.COLLATERAL, 0))
+
+
+def _call_findings(
+    batch: PreparedBatch,
+    calls: Sequence[Call],
+    decoded: Sequence[Arguments | None],
+    terms: Terms,
+) -> Iterator[Finding]:
+    arguments: list[Arguments] = []
+    for intent, call, given in zip(batch.intents, calls, decoded, strict=True):
         yield from _transfer_findings(intent, call)
-        decoded = _decode(intent, call)
-        if decoded is None:
-            yield _wrong("calldata", intent, intent.data[:_SHOWN], "canonical ABI encoding", _ASK)
+        if given is None:
+            shown, limit = intent.data[:_SHOWN], "canonical ABI encoding"
+            yield _wrong(Rule.CALLDATA, intent, shown, limit, _ASK)
             return
-        arguments.append(decoded)
-        for value, expected in zip(decoded, call.arguments, strict=True):
+        arguments.append(given)
+        for value, expected in zip(given, call.meaning.arguments, strict=True):
             if not expected.accepts(terms, value):
                 yield _wrong(expected.rule, intent, value, expected.limit(terms), _ASK)
+        yield from _cap_findings(intent, call, given, terms)
     for position, intent in enumerate(batch.intents):
         yield from _approval_findings(intent, calls[position:], arguments[position:], terms)
     if batch.key.step is Step.RUN:
         yield from _run_findings(batch, calls, arguments)
 
 
-def _match(sequence: Sequence[Call], batch: PreparedBatch, terms: Terms) -> tuple[Call, ...] | None:
+def _calls_of(
+    batch: PreparedBatch, module: ModulePolicy, addresses: Mapping[Party, Address]
+) -> tuple[Call, ...] | None:
+    """The calls that the intents are, in one of their step's sequences; None if there is none."""
+    sequences = module.sequences.get(batch.key.step, ())
+    candidates = (_match(sequence, batch, addresses) for sequence in sequences)
+    return next((found for found in candidates if found is not None), None)
+
+
+def _match(
+    sequence: Sequence[Call], batch: PreparedBatch, addresses: Mapping[Party, Address]
+) -> tuple[Call, ...] | None:
     """The calls of the sequence that the intents are, in order; None if they are not.
 
     That is if one is not among them, or if one is missing where none may be.
@@ -333,7 +361,7 @@ def _match(sequence: Sequence[Call], batch: PreparedBatch, terms: Terms) -> tupl
     left = iter(sequence)
     matched = []
     for intent in batch.intents:
-        call = next((call for call in left if _is_call(intent, call, terms)), None)
+        call = next((call for call in left if _is_call(intent, call, addresses)), None)
         if call is None:
             return None
         matched.append(call)
@@ -344,11 +372,11 @@ def _match(sequence: Sequence[Call], batch: PreparedBatch, terms: Terms) -> tupl
 
 def _needed(calls: Sequence[Call]) -> list[Call]:
     """All but the approvals, which an earlier attempt may have given already."""
-    return [call for call in calls if call.approves is None]
+    return [call for call in calls if call.meaning.approves is None]
 
 
-def _is_call(intent: Intent, call: Call, terms: Terms) -> bool:
-    return intent.to == terms.addresses[call.to] and _selector(intent) == _selector_of(call)
+def _is_call(intent: Intent, call: Call, addresses: Mapping[Party, Address]) -> bool:
+    return intent.to == addresses[call.to] and _selector(intent) == call.meaning.selector
 
 
 def _selector(intent: Intent) -> str:
@@ -356,54 +384,82 @@ def _selector(intent: Intent) -> str:
     return intent.data[2 : 2 + 2 * SELECTOR_BYTES]
 
 
-def _selector_of(call: Call) -> str:
-    return call.function.selector.hex() if call.function else ""
-
-
-def _mismatches(batch: PreparedBatch, terms: Terms) -> Iterator[Finding]:
-    """Say which part of the allow list a batch breaks: destination, selector or order."""
+def _mismatches(
+    batch: PreparedBatch, module: ModulePolicy, addresses: Mapping[Party, Address]
+) -> Iterator[Finding]:
+    """Say which part of the allow list a batch breaks: step, destination, selector or order."""
     step = batch.key.step
-    allowed = [call for sequence in SEQUENCES[step] for call in sequence]
+    sequences = module.sequences.get(step)
+    if sequences is None:
+        yield Finding(
+            Rule.STEP,
+            f"the signing policy does not allow {step}",
+            value=step,
+            limit=", ".join(module.sequences),
+            next_action=_CHANGE_POLICY,
+        )
+        return
+    allowed = [call for sequence in sequences for call in sequence]
     for intent in batch.intents:
-        there = [call for call in allowed if terms.addresses[call.to] == intent.to]
+        there = [call for call in allowed if addresses[call.to] == intent.to]
         if not there:
-            destinations = sorted({terms.addresses[call.to] for call in allowed})
-            yield _wrong("destination", intent, intent.to, ", ".join(destinations), _ASK)
-        if _selector(intent) not in {_selector_of(call) for call in there}:
-            limit = ", ".join(sorted({_signature(call) for call in there}))
-            yield _wrong("selector", intent, intent.data[:10], limit, _ASK)
+            destinations = sorted({addresses[call.to] for call in allowed})
+            yield _wrong(Rule.DESTINATION, intent, intent.to, ", ".join(destinations), _ASK)
+        if _selector(intent) not in {call.meaning.selector for call in there}:
+            limit = ", ".join(sorted({call.meaning.signature for call in there}))
+            yield _wrong(Rule.SELECTOR, intent, intent.data[:10], limit, _ASK)
     yield Finding(
-        "sequence",
+        Rule.SEQUENCE,
         f"the calls of {step} are not in an order that is allowed",
         value=", ".join(intent.intent_id for intent in batch.intents),
-        limit=" or ".join(
-            " > ".join(_signature(call) for call in sequence) for sequence in SEQUENCES[step]
-        ),
+        limit=" or ".join(" > ".join(call.name for call in sequence) for sequence in sequences),
         next_action=_REPREPARE,
     )
 
 
-def _signature(call: Call) -> str:
-    return call.function.signature if call.function else "plain ether"
-
-
 def _transfer_findings(intent: Intent, call: Call) -> Iterator[Finding]:
     """Ether goes along only where the call is for it; the gas of a plain transfer is known."""
-    if call.payable != (intent.value > 0):
-        limit = "more than 0 wei" if call.payable else "0 wei"
-        yield _wrong("value", intent, intent.value, limit, _ASK)
-    if intent.spends_rest and not call.may_spend_rest:
-        yield _wrong("spends_rest", intent, intent.spends_rest, "false", _ASK)
-    if call.gas is not None and intent.gas_limit != call.gas:
-        yield _wrong("gas_limit", intent, intent.gas_limit, call.gas, _REPREPARE)
+    meaning = call.meaning
+    if meaning.payable != (intent.value > 0):
+        limit = "more than 0 wei" if meaning.payable else "0 wei"
+        yield _wrong(Rule.VALUE, intent, intent.value, limit, _ASK)
+    if call.max_wei is not None and intent.value > call.max_wei:
+        yield _wrong(Rule.MAX_ETHER, intent, intent.value, call.max_wei, _CHANGE_POLICY)
+    if intent.spends_rest and not meaning.may_spend_rest:
+        yield _wrong(Rule.SPENDS_REST, intent, intent.spends_rest, "false", _ASK)
+    if meaning.gas is not None and intent.gas_limit != meaning.gas:
+        yield _wrong(Rule.GAS_LIMIT, intent, intent.gas_limit, meaning.gas, _REPREPARE)
+    if intent.gas_limit > call.max_gas:
+        yield _wrong(Rule.GAS_LIMIT, intent, intent.gas_limit, call.max_gas, _REPREPARE)
 
 
-def _decode(intent: Intent, call: Call) -> tuple[Any, ...] | None:
+def _cap_findings(
+    intent: Intent, call: Call, arguments: Arguments, terms: Terms
+) -> Iterator[Finding]:
+    """What a risk manager has set for the arguments."""
+    meaning = call.meaning
+    if call.max_units is not None and meaning.units is not None:
+        units = meaning.units(terms, arguments)
+        if units > call.max_units:
+            yield _wrong(Rule.MAX_TOKENS, intent, units, call.max_units, _CHANGE_POLICY)
+    if call.max_deadline_seconds is not None and meaning.deadline is not None:
+        deadline, last = arguments[meaning.deadline], terms.now + call.max_deadline_seconds
+        if deadline > last:
+            yield _wrong(Rule.DEADLINE, intent, deadline, f"at most {last}", _REPREPARE)
+    if call.max_loss_bps is not None and meaning.price is not None:
+        paid, bought = arguments[meaning.price.paid], arguments[meaning.price.bought]
+        least = paid * (BASIS_POINTS - call.max_loss_bps)
+        if bought * BASIS_POINTS < least:
+            limit = f"at least {-(-least // BASIS_POINTS)} for {paid}"
+            yield _wrong(Rule.MAX_LOSS, intent, bought, limit, _ASK)
+
+
+def _decode(intent: Intent, call: Call) -> Arguments | None:
     """The arguments; None unless they encode to the same bytes."""
-    return _arguments(intent, call.function) if call.function else ()
+    return _arguments(intent, call.meaning.function) if call.meaning.function else ()
 
 
-def _arguments(intent: Intent, function: Function) -> tuple[Any, ...] | None:
+def _arguments(intent: Intent, function: Function) -> Arguments | None:
     """The arguments, a struct's fields in its place; None unless they encode to the same bytes."""
     try:
         arguments = function.decode_arguments(bytes.fromhex(intent.data[2:]))
@@ -415,41 +471,42 @@ def _arguments(intent: Intent, function: Function) -> tuple[Any, ...] | None:
 
 
 def _approval_findings(
-    intent: Intent, calls: Sequence[Call], arguments: Sequence[tuple[Any, ...]], terms: Terms
+    intent: Intent, calls: Sequence[Call], arguments: Sequence[Arguments], terms: Terms
 ) -> Iterator[Finding]:
     """An approval is used up by the call right after it; one of nothing only takes back."""
-    if calls[0].approves is None or arguments[0][1] == 0:
+    use = calls[0].meaning.approves
+    if use is None or arguments[0][1] == 0:
         return
-    if len(calls) == 1 or calls[1] is not calls[0].approves or calls[1].spends is None:
-        limit = _signature(calls[0].approves)
-        yield _wrong("unused_approval", intent, "no such call", f"{limit} right after", _ASK)
+    if len(calls) == 1 or calls[1].name != use or calls[1].meaning.units is None:
+        limit = f"{MEANINGS[use].signature} right after"
+        yield _wrong(Rule.UNUSED_APPROVAL, intent, "no such call", limit, _ASK)
         return
-    approved, needed = arguments[0][1], calls[1].spends(terms, arguments[1])
+    approved, needed = arguments[0][1], calls[1].meaning.units(terms, arguments[1])
     if approved > needed:
-        yield _wrong("approved_amount", intent, approved, needed, _REPREPARE)
+        yield _wrong(Rule.APPROVED_AMOUNT, intent, approved, needed, _REPREPARE)
 
 
 def _run_findings(
-    batch: PreparedBatch, calls: Sequence[Call], arguments: Sequence[tuple[Any, ...]]
+    batch: PreparedBatch, calls: Sequence[Call], arguments: Sequence[Arguments]
 ) -> Iterator[Finding]:
     """In a run every amount follows from the ether that is wrapped, the loan, and the purchase."""
     wrapped, loan, bought = batch.intents[0].value, 0, 0
     for intent, call, given in zip(batch.intents, calls, arguments, strict=True):
-        if call.function is SUPPLY and given[1] != wrapped:
-            yield _wrong("amount", intent, given[1], wrapped, _ASK)
-        if call.function is BORROW:
+        if call.name == "supply" and given[1] != wrapped:
+            yield _wrong(Rule.AMOUNT, intent, given[1], wrapped, _ASK)
+        if call.name == "borrow":
             loan = given[1]
-        if call.function is EXACT_OUTPUT_SINGLE:
+        if call.name == "purchase":
             bought = given[5]
             if given[6] > loan:
-                yield _wrong("maximum_in", intent, given[6], loan, _ASK)
-        if call.function is REDEEM and given[0] != bought:
-            yield _wrong("amount", intent, given[0], bought, _ASK)
-        if call.function is UNWRAP and given[0] > wrapped:
-            yield _wrong("amount", intent, given[0], wrapped, _ASK)
+                yield _wrong(Rule.MAXIMUM_IN, intent, given[6], loan, _ASK)
+        if call.name == "redeem" and given[0] != bought:
+            yield _wrong(Rule.AMOUNT, intent, given[0], bought, _ASK)
+        if call.name == "unwrap" and given[0] > wrapped:
+            yield _wrong(Rule.AMOUNT, intent, given[0], wrapped, _ASK)
 
 
-def _wrong(rule: str, intent: Intent, value: object, limit: object, next_action: str) -> Finding:
+def _wrong(rule: Rule, intent: Intent, value: object, limit: object, next_action: str) -> Finding:
     return Finding(
         rule,
         f"{rule} is not what the signing policy allows",

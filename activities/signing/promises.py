@@ -9,7 +9,7 @@ from typing import Final
 
 from activities.protocols.abi import address_of
 from activities.protocols.uniswap import EXACT_INPUT_SINGLE, EXACT_OUTPUT_SINGLE
-from activities.signing.findings import Finding
+from activities.signing.findings import Finding, Rule
 from domain.identifiers import Address
 from domain.transactions import Asset, Bound, Intent, PreparedBatch
 
@@ -56,7 +56,7 @@ def _swap_findings(
     for bound in batch.bounds:
         if _speaks_of(bound, bought, number) and arguments[_MINIMUM_OUT] < bound.minimum:
             yield Finding(
-                "minimum_out",
+                Rule.MINIMUM_OUT,
                 "the swap would accept less than the batch promises",
                 value=arguments[_MINIMUM_OUT],
                 limit=f"at least {bound.minimum}",
@@ -74,7 +74,7 @@ def _purchase_findings(
     for bound in batch.bounds:
         if _speaks_of(bound, paid, number) and -arguments[_MAXIMUM_IN] < bound.minimum:
             yield Finding(
-                "maximum_in",
+                Rule.MAXIMUM_IN,
                 "the purchase may cost more than the batch promises",
                 value=arguments[_MAXIMUM_IN],
                 limit=f"at most {-bound.minimum}",
@@ -90,7 +90,7 @@ def _speaks_of(bound: Bound, asset: Asset, number: int) -> bool:
 
 def _broken(asset: Asset, limit: str, change: int) -> Finding:
     return Finding(
-        "bounds",
+        Rule.BOUNDS,
         f"the simulated change of {asset} is not what the batch promises",
         value=change,
         limit=limit,

@@ -1,13 +1,13 @@
 """The signing activities: the policy decides, the journal has the last word, then bytes leave."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from temporalio import activity
 
 from activities.signing.accounts import Accounts, DealKey
 from activities.signing.database import Pool
-from activities.signing.findings import Finding
+from activities.signing.findings import Finding, Rule
 from activities.signing.interface import (
     DealAccounts,
     OpenAccount,
@@ -16,17 +16,26 @@ from activities.signing.interface import (
     SigningActivities,
     WithheldBatch,
 )
-from activities.signing.journal import CHAIN_LATCHED, Journal
-from activities.signing.policy import is_no_op, no_account, review, review_age, review_withholding
+from activities.signing.journal import Journal
+from activities.signing.policy import (
+    Accepted,
+    is_no_op,
+    no_account,
+    review,
+    review_age,
+    review_withholding,
+)
 from activities.signing.providers.provider import TREASURY, KeyProvider
+from activities.signing.records import DealRecord
+from activities.signing.rules import SigningPolicy
 from domain.chains import ChainProfile
 from domain.deals import TREASURY_STEPS
 from domain.errors import SigningRefused, Unavailable
 from domain.identifiers import ChainId
 from domain.transactions import PreparedBatch, SignedTransaction
 
-Review = Callable[[SignBatch, Mapping[ChainId, ChainProfile], DealAccounts, int], Finding | None]
-"""A signing policy: what does not hold of an order, or None if all of it may be signed."""
+Review = Callable[[SignBatch, SigningPolicy, DealRecord, int], Finding | Accepted]
+"""Holds an order to the policy: what does not hold, or that all of it may be signed."""
 
 
 def _unix_time() -> int:
@@ -38,18 +47,19 @@ class Signer(SigningActivities):
 
     def __init__(
         self,
-        profiles: Mapping[ChainId, ChainProfile],
+        policy: SigningPolicy,
         keys: KeyProvider,
         pool: Pool,
         clock: Callable[[], int] = _unix_time,
         *,
         review: Review = review,
     ) -> None:
-        """Take the chains it may sign for, the keys, and its own database.
+        """Take the policy, the keys, and its own database.
 
-        `clock` gives Unix seconds, against which deadlines are held; `review` is the policy.
+        `clock` gives Unix seconds, against which deadlines are held; `review` holds an order to
+        the policy.
         """
-        self._profiles = profiles
+        self._policy = policy
         self._keys = keys
         self._accounts = Accounts(pool, keys)
         self._clock = clock
@@ -74,14 +84,18 @@ class Signer(SigningActivities):
         """
         batch = order.batch
         key = await self._key(batch)
-        finding = self._review(order, self._profiles, await self._deal_accounts(key), self._clock())
-        finding = finding or await self._review_age(batch, self._profiles[order.chain_id])
+        deal = DealRecord(await self._deal_accounts(key))
+        reviewed = self._review(order, self._policy, deal, self._clock())
+        if isinstance(reviewed, Finding):
+            raise await self._refused(batch, reviewed)
+        profile = self._policy.chains[order.chain_id].profile
+        finding = await self._review_age(batch, profile)
         if finding is None:
-            transactions = await self._sign(batch, key)
+            transactions = await self._sign(batch, key, legacy=profile.fees.kind == "legacy")
             finding = await self.journal.record_signed(batch, transactions)
             if finding is None:
                 return SignedBatch(transactions=transactions)
-            if finding.rule == CHAIN_LATCHED:
+            if finding.rule is Rule.CHAIN_LATCHED:
                 raise _latched(order.chain_id, finding)
         raise await self._refused(batch, finding)
 
@@ -120,10 +134,11 @@ class Signer(SigningActivities):
             fee=await self._accounts.fee(),
         )
 
-    async def _sign(self, batch: PreparedBatch, key: DealKey) -> tuple[SignedTransaction, ...]:
+    async def _sign(
+        self, batch: PreparedBatch, key: DealKey, *, legacy: bool
+    ) -> tuple[SignedTransaction, ...]:
         """Sign in memory; the journal decides whether the result may leave."""
         ref = TREASURY if batch.key.step in TREASURY_STEPS else key.ref
-        legacy = self._profiles[batch.intents[0].chain_id].fees.kind == "legacy"
         return await self._keys.sign(ref, batch.intents, legacy=legacy)
 
     async def _refused(self, batch: PreparedBatch, finding: Finding) -> SigningRefused:

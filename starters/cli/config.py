@@ -17,6 +17,7 @@ from starters.cli.node import Node, public_name
 from starters.cli.output import Output, print_json, show
 from starters.cli.session import load_config_settings
 from workers.runtime.profiles import load_profiles
+from workers.runtime.signing_policy import POLICY_FILE, load_signing_policy
 
 _THREADS: Final = 8
 
@@ -49,21 +50,26 @@ class Finding:
 def check(output: Output) -> None:
     """Look at every chain, print what was found, and leave with the exit code of the worst.
 
-    A profile that cannot be read ends it at once: `InvalidConfiguration` naming file and field.
+    A profile or a signing policy that cannot be used ends it at once: `InvalidConfiguration` naming
+    file and field.
     """
-    profiles = load_profiles(load_config_settings().config_dir).values()
+    config_dir = load_config_settings().config_dir
+    profiles = load_profiles(config_dir)
+    policy = load_signing_policy(config_dir, profiles)
     pairs = [
         (profile, endpoint.url.get_secret_value())
-        for profile in profiles
+        for profile in profiles.values()
         for endpoint in profile.endpoints
     ]
+    rules = f"signing policy, version {policy.version}, SHA-256 {policy.digest}"
+    findings = [Finding(chain_id, POLICY_FILE, rules) for chain_id in policy.chains]
     with ThreadPoolExecutor(max_workers=_THREADS) as pool:
-        findings = list(chained.from_iterable(pool.map(lambda pair: check_endpoint(*pair), pairs)))
+        findings += list(chained.from_iterable(pool.map(lambda pair: check_endpoint(*pair), pairs)))
     if output is Output.JSON:
         documents = [finding.document() for finding in findings]
         print_json({"ok": _exit_code(findings) == 0, "checks": documents})
     else:
-        show(_table(findings))
+        show(_table(findings, rules))
     raise typer.Exit(_exit_code(findings))
 
 
@@ -111,9 +117,9 @@ def _exit_code(findings: list[Finding]) -> int:
     return max((finding.error.exit_code for finding in findings if finding.error), default=0)
 
 
-def _table(findings: list[Finding]) -> Table:
+def _table(findings: list[Finding], rules: str) -> Table:
     """A line for each problem; what is fine is counted, a line a node."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, caption=rules, caption_justify="left")
     for column in ("chain", "node", "found", "what to do"):
         table.add_column(column, overflow="fold")
     fine: dict[tuple[int, str], int] = {}
@@ -122,9 +128,8 @@ def _table(findings: list[Finding]) -> Table:
         fine[place] = fine.get(place, 0) + (finding.error is None)
     for (chain_id, endpoint), count in fine.items():
         if count:
-            table.add_row(
-                str(chain_id), endpoint, Text(f"{count} checks passed", style="green"), ""
-            )
+            passed = f"{count} checks passed"
+            table.add_row(str(chain_id), endpoint, Text(passed, style="green"), "")
     for finding in findings:
         if finding.problem is not None:
             table.add_row(

@@ -15,6 +15,7 @@ from activities.protocols.reader import ChainReader
 from activities.rpc.client import Rpc
 from activities.signing.providers.local import LocalKeyProvider
 from activities.signing.providers.provider import TREASURY, KeyRef, deal_key
+from activities.signing.rules import SigningPolicy
 from activities.transactions.engine import TransactionEngine
 from activities.transactions.interface import (
     DeliverBatch,
@@ -35,6 +36,7 @@ from domain.transactions import BatchKey, PreparedBatch, SignedTransaction, Step
 from tests.activities.chain import CHAIN, DOLLAR, ETHER, GWEI, Node
 from workers.runtime.profiles import load_profiles
 from workers.runtime.settings import DEFAULT_CONFIG_DIR
+from workers.runtime.signing_policy import load_signing_policy
 
 MODULE: Final = ModuleId("usdtz")
 WRAPPED: Final = 10 * ETHER
@@ -145,6 +147,11 @@ class Desk:
         key = deal_key(number)
         request = self.request.model_copy(update={"deal_id": DealId(f"deal-{number}")})
         return replace(self, key=key, account=await keys().address(key), request=request)
+
+    @property
+    def policy(self) -> SigningPolicy:
+        """What the signer would hold the deal's batches to."""
+        return load_signing_policy(DEFAULT_CONFIG_DIR, load_profiles(DEFAULT_CONFIG_DIR, {}))
 
     @property
     def store(self) -> TransactionStore:

@@ -12,6 +12,7 @@ import pytest
 from deploy.chain import ChainState, ensure_state, running_anvil
 from tests.cli.conftest import Deal
 from workers.runtime.settings import DEFAULT_CONFIG_DIR
+from workers.runtime.signing_policy import POLICY_FILE
 
 Edit = Callable[[str], str]
 
@@ -23,6 +24,8 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deal: Deal) -> Path:
     folder.mkdir()
     for file in ("138.toml", "138.addresses.json"):
         shutil.copy(DEFAULT_CONFIG_DIR / file, folder)
+    rules = (DEFAULT_CONFIG_DIR / POLICY_FILE).read_text()
+    (folder / POLICY_FILE).write_text(rules.partition("[chains.651940]")[0])
     monkeypatch.setenv("DEAL_CONFIG_DIR", str(folder))
     return folder
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from activities.protocols.abi import Function
 from activities.protocols.drafts import Call, Draft, draft_of
 from activities.protocols.steps import StepBuilder
 from activities.signing.findings import Finding
-from activities.signing.interface import DealAccounts, SignBatch
-from activities.signing.policy import is_no_op, review
+from activities.signing.interface import SignBatch
+from activities.signing.policy import Accepted, is_no_op, review
+from activities.signing.records import DealRecord
+from activities.signing.rules import SigningPolicy
 from activities.transactions.interface import PrepareBatch
-from domain.chains import ChainProfile
 from domain.deals import TREASURY_STEPS
 from domain.hashing import keccak
-from domain.identifiers import ChainId
 from tests.support.node import OWNER
 
 RECORD: Final = Function("record(bytes32)")
@@ -57,14 +56,11 @@ class LedgerBuilder(StepBuilder):
 
 
 def review_ledger(
-    order: SignBatch,
-    profiles: Mapping[ChainId, ChainProfile],
-    accounts: DealAccounts,
-    now: int,
-) -> Finding | None:
+    order: SignBatch, policy: SigningPolicy, deal: DealRecord, now: int
+) -> Finding | Accepted:
     """Allow what only records itself, and hold everything else to the real policy."""
-    profile = profiles[order.chain_id]
+    profile = policy.chains[order.chain_id].profile
     called = {intent.to for intent in order.batch.intents if not is_no_op(intent)}
     if profile.contract(LEDGER) in called <= {profile.contract(LEDGER), profile.contract(TAKEN)}:
-        return None
-    return review(order, profiles, accounts, now)
+        return Accepted.without_rates(order.batch)
+    return review(order, policy, deal, now)

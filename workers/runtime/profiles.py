@@ -50,7 +50,7 @@ def load_profiles(
     config_dir: Path, environment: Mapping[str, str] | None = None
 ) -> dict[ChainId, ChainProfile]:
     """Load every profile of a folder; raise `InvalidConfiguration` naming file and field."""
-    files = sorted(config_dir.glob("*.toml"))
+    files = sorted(config_dir.glob("[0-9]*.toml"))
     if not files:
         raise InvalidConfiguration(
             "there is no chain profile",

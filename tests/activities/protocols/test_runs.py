@@ -14,8 +14,8 @@ from activities.protocols.drafts import Call, Draft
 from activities.protocols.steps import StepBuilder
 from activities.signing.interface import DealAccounts, SignBatch
 from activities.signing.policy import check_batch
+from activities.signing.records import DealRecord
 from activities.transactions.interface import DeliverBatch
-from domain.chains import ChainProfile
 from domain.deals import ExecutionMode, Step
 from domain.errors import DealError, LimitExceeded, NotAllowed, RedemptionFrozen
 from domain.exits import debt_bound
@@ -181,10 +181,9 @@ async def test_the_signer_accepts_every_run(funded: Desk, cycles: int, *, left: 
             manifest = desk.node.manifest
             desk.node.send_as(desk.account, token, "approve", manifest[spender], 7)
     batch = await desk.prepare(Step.RUN)
-    profiles: dict[ChainId, ChainProfile] = {ChainId(CHAIN): desk.profile}
     order = SignBatch(chain_id=ChainId(CHAIN), module=MODULE, batch=batch, digest=batch.digest())
-    accounts = DealAccounts(account=desk.account, treasury=desk.treasury)
-    check_batch(order, profiles, accounts, int(time.time()))
+    deal = DealRecord(DealAccounts(account=desk.account, treasury=desk.treasury))
+    check_batch(order, desk.policy, deal, int(time.time()))
     assert len(batch.intents) == 8 + 5 * cycles + (4 if left else 0)
     outcome = await desk.run(Step.RUN)
     assert outcome.position.debt == outcome.position.collateral == 0

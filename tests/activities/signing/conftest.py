@@ -1,6 +1,6 @@
 """A real Postgres with the project's migrations, and signers that work on it."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -13,9 +13,8 @@ from activities.signing.database import Pool
 from activities.signing.interface import DealAccounts, OpenAccount
 from activities.signing.providers.local import LocalKeyProvider
 from activities.signing.signer import Signer
-from domain.chains import ChainProfile
-from domain.identifiers import ChainId, DealId
-from tests.activities.signing.samples import DEAL, MNEMONIC, PROFILES, Batches
+from domain.identifiers import DealId
+from tests.activities.signing.samples import DEAL, MNEMONIC, POLICY, Batches
 from tests.support.postgres import Database, Postgres
 
 TABLES = "signing.journal, signing.accounts, signing.key_events, signing.signatures"
@@ -38,11 +37,6 @@ def keys() -> LocalKeyProvider:
     return LocalKeyProvider.from_mnemonic(SecretBytes(MNEMONIC.encode()), "development")
 
 
-@pytest.fixture(scope="session")
-def profiles() -> Mapping[ChainId, ChainProfile]:
-    return PROFILES
-
-
 @pytest.fixture
 async def pool(database: Database) -> AsyncIterator[Pool]:
     async with _pool(database.role("deal_signer")) as pool:
@@ -50,17 +44,15 @@ async def pool(database: Database) -> AsyncIterator[Pool]:
 
 
 @pytest.fixture
-def signer(profiles: Mapping[ChainId, ChainProfile], keys: LocalKeyProvider, pool: Pool) -> Signer:
-    return Signer(profiles, keys, pool)
+def signer(keys: LocalKeyProvider, pool: Pool) -> Signer:
+    return Signer(POLICY, keys, pool)
 
 
 @pytest.fixture
-async def other_signer(
-    profiles: Mapping[ChainId, ChainProfile], keys: LocalKeyProvider, database: Database
-) -> AsyncIterator[Signer]:
+async def other_signer(keys: LocalKeyProvider, database: Database) -> AsyncIterator[Signer]:
     """Another process's signer on the same database."""
     async with _pool(database.role("deal_signer")) as pool:
-        yield Signer(profiles, keys, pool)
+        yield Signer(POLICY, keys, pool)
 
 
 @pytest.fixture

@@ -18,12 +18,14 @@ from domain.identifiers import Address, ChainId, DealId, ModuleId
 from domain.transactions import Asset, BatchKey, Bound, Fees, Intent, PreparedBatch
 from workers.runtime.profiles import load_profiles
 from workers.runtime.settings import DEFAULT_CONFIG_DIR
+from workers.runtime.signing_policy import load_signing_policy
 
 DEAL: Final = "alpha"
 MNEMONIC: Final = "test test test test test test test test test test test junk"
 CHAIN: Final = ChainId(138)
 PROFILES: Final = load_profiles(DEFAULT_CONFIG_DIR, {})
 PROFILE: Final = PROFILES[CHAIN]
+POLICY: Final = load_signing_policy(DEFAULT_CONFIG_DIR, PROFILES)
 STRANGER: Final = Address("0x70997970C51812dc3A010C7d01b50e0d17dc79C8")
 FEES: Final = Fees(max_fee_per_gas=2_000_000_000, max_priority_fee_per_gas=1_000_000_000)
 HIGHER: Final = Fees(max_fee_per_gas=3_000_000_000, max_priority_fee_per_gas=2_000_000_000)
@@ -124,7 +126,7 @@ class Batches:
             "nonce": nonce,
             "value": 0,
             "data": "0x",
-            "gas_limit": 300_000 if "data" in fields else 21_000,
+            "gas_limit": 120_000 if "data" in fields else 21_000,
             "fees": FEES,
             "purpose": f"Call {index}",
         }

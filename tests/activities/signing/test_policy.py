@@ -15,8 +15,11 @@ from activities.protocols.redemption import REDEEM
 from activities.protocols.uniswap import EXACT_INPUT_SINGLE, EXACT_OUTPUT_SINGLE
 from activities.protocols.weth import DEPOSIT
 from activities.protocols.weth import WITHDRAW as UNWRAP
+from activities.signing.calls import MOST_INTENTS
+from activities.signing.findings import Finding
 from activities.signing.interface import DealAccounts, SignBatch
 from activities.signing.policy import check_batch, review, review_withholding
+from activities.signing.records import DealRecord
 from domain.deals import Step
 from domain.errors import SigningRefused
 from domain.exits import debt_bound
@@ -26,12 +29,11 @@ from domain.transactions import Asset, Fees
 from tests.activities.signing.samples import (
     BORROWED,
     BOUGHT,
-    CHAIN,
     DEBT,
     ETHER,
+    POLICY,
     POOL,
     PROFILE,
-    PROFILES,
     REDEMPTION,
     ROUTER,
     STRANGER,
@@ -49,6 +51,7 @@ ACCOUNTS = DealAccounts(
     account=Address("0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"),
     treasury=Address("0x8C8d35429F74ec245F8Ef2f4Fd1e551cFF97d650"),
 )
+DEAL = DealRecord(ACCOUNTS)
 ACCOUNT, TREASURY = ACCOUNTS.account, ACCOUNTS.treasury
 BATCHES = Batches(ACCOUNTS)
 NOW = int(time.time())
@@ -57,8 +60,8 @@ Spoil = Callable[[], SignBatch]
 
 
 def rule_of(order: SignBatch, now: int = NOW) -> str | None:
-    finding = review(order, PROFILES, ACCOUNTS, now)
-    return finding.rule if finding else None
+    reviewed = review(order, POLICY, DEAL, now)
+    return reviewed.rule if isinstance(reviewed, Finding) else None
 
 
 def order(step: Step, **options: Any) -> SignBatch:
@@ -107,13 +110,13 @@ def of(step: Step, *positions: int) -> Spoil:
 
 @pytest.mark.parametrize("step", Step)
 def test_every_step_is_signed(step: Step) -> None:
-    check_batch(order(step), PROFILES, ACCOUNTS, NOW)
+    check_batch(order(step), POLICY, DEAL, NOW)
 
 
 @pytest.mark.parametrize("step", Step)
 def test_a_request_that_came_over_the_wire_is_signed(step: Step) -> None:
     received = SignBatch.model_validate_json(order(step).model_dump_json())
-    check_batch(received, PROFILES, ACCOUNTS, NOW)
+    check_batch(received, POLICY, DEAL, NOW)
 
 
 def test_an_unwind_may_also_sell() -> None:
@@ -159,7 +162,7 @@ REFUSALS: list[tuple[str, Spoil]] = [
         lambda: order_of(order(Step.SWAP).batch.model_copy(update={"account": STRANGER})),
     ),
     ("intents", of(Step.SWAP)),
-    ("intents", of(Step.SWAP, *(0,) * 9)),
+    ("intents", of(Step.SWAP, *(0,) * (MOST_INTENTS + 1))),
     ("intent_id", changed(Step.SWAP, 1, intent_id="alpha/swap/1/1/0")),
     ("intent_id", changed(Step.SWAP, 1, intent_id="two\nlines")),
     ("intent_id", changed(Step.SWAP, 1, intent_id="")),
@@ -309,7 +312,7 @@ REFUSALS: list[tuple[str, Spoil]] = [
     ("recipient", called(Step.RUN, 11, WITHDRAW, WETH, ALL, TREASURY)),
     ("amount", called(Step.RUN, 12, UNWRAP, 9 * ETHER + 1)),
     ("calldata", lambda: _cut(Step.RUN, 3, 1)),
-    ("intents", lambda: BATCHES.run(2 * MAX_PIPELINED_CYCLES)),
+    ("sequence", lambda: BATCHES.run(MAX_PIPELINED_CYCLES + 1)),
     ("sequence", lambda: BATCHES.run(0)),
 ]
 
@@ -319,7 +322,7 @@ REFUSALS: list[tuple[str, Spoil]] = [
 )
 def test_each_rule_refuses_what_breaks_it(rule: str, spoiled: Spoil) -> None:
     with pytest.raises(SigningRefused) as caught:
-        check_batch(spoiled(), PROFILES, ACCOUNTS, NOW)
+        check_batch(spoiled(), POLICY, DEAL, NOW)
     problem = caught.value.problem
     assert problem.field == rule
     assert problem.limit
@@ -375,14 +378,6 @@ def test_no_call_of_a_run_may_come_twice(twice: int) -> None:
 )
 def test_with_any_field_changed_a_run_is_refused(index: int, change: dict[str, Any]) -> None:
     assert rule_of(spoil(order(Step.RUN), index, **change)) is not None
-
-
-def test_a_contract_missing_from_the_profile_refuses() -> None:
-    contracts = {name: at for name, at in PROFILE.contracts.items() if name != "uniswap_router"}
-    profiles = {CHAIN: PROFILE.model_copy(update={"contracts": contracts})}
-    finding = review(order(Step.SWAP), profiles, ACCOUNTS, NOW)
-    assert finding is not None
-    assert finding.rule == "contract"
 
 
 def test_a_deal_withholds_only_its_own() -> None:

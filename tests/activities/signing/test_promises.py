@@ -4,8 +4,10 @@ import time
 
 import pytest
 
+from activities.signing.findings import Finding
 from activities.signing.interface import DealAccounts, SignBatch
 from activities.signing.policy import review
+from activities.signing.records import DealRecord
 from domain.amounts import UINT256_MAX
 from domain.deals import Step
 from domain.identifiers import Address
@@ -14,7 +16,7 @@ from tests.activities.signing.samples import (
     BORROWED,
     BOUGHT,
     DEBT,
-    PROFILES,
+    POLICY,
     Batches,
     order_of,
     spoil,
@@ -39,8 +41,8 @@ def swap(bounds: tuple[Bound, ...] = (PAID, RECEIVED), **changes: int) -> Prepar
 
 
 def rule_of(order: SignBatch) -> str | None:
-    finding = review(order, PROFILES, ACCOUNTS, int(time.time()))
-    return finding.rule if finding else None
+    reviewed = review(order, POLICY, DealRecord(ACCOUNTS), int(time.time()))
+    return reviewed.rule if isinstance(reviewed, Finding) else None
 
 
 def test_a_batch_that_promises_what_was_simulated_is_signed() -> None:

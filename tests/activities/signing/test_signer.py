@@ -1,7 +1,7 @@
 """The signer's promises: the same bytes again, one body a nonce, nothing that is not recorded."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -26,7 +26,6 @@ from activities.signing.interface import (
 from activities.signing.journal import GENESIS
 from activities.signing.providers.local import LocalKeyProvider
 from activities.signing.signer import Signer
-from domain.chains import ChainProfile
 from domain.deals import Step
 from domain.errors import InvalidConfiguration, SigningRefused, Unavailable
 from domain.identifiers import ChainId, DealId
@@ -34,6 +33,7 @@ from tests.activities.signing.samples import (
     CHAIN,
     ETHER,
     HIGHER,
+    POLICY,
     POOL,
     PROFILES,
     STRANGER,
@@ -110,12 +110,12 @@ async def test_an_index_cannot_be_skipped(signer: Signer, pool: Pool) -> None:
 
 
 async def test_another_keystore_is_not_taken_for_the_one_of_the_records(
-    profiles: Mapping[ChainId, ChainProfile], pool: Pool, accounts: DealAccounts
+    pool: Pool, accounts: DealAccounts
 ) -> None:
     foreign = LocalKeyProvider([SecretBytes(bytes(64))], "development")
     assert accounts
     with pytest.raises(InvalidConfiguration) as caught:
-        await Signer(profiles, foreign, pool).open_account(OpenAccount(deal_id=DealId("alpha")))
+        await Signer(POLICY, foreign, pool).open_account(OpenAccount(deal_id=DealId("alpha")))
     assert caught.value.problem.limit == accounts.account
 
 
@@ -499,14 +499,14 @@ async def test_a_second_body_slipped_past_the_trigger_hits_the_index(
 
 
 async def test_nothing_is_signed_while_the_database_is_away(
-    profiles: Mapping[ChainId, ChainProfile], keys: LocalKeyProvider, batches: Batches
+    keys: LocalKeyProvider, batches: Batches
 ) -> None:
     pool = AsyncConnectionPool[psycopg.AsyncConnection[Any]](
         "host=/nonexistent dbname=x", min_size=0, max_size=1, timeout=0.2, open=False
     )
     await pool.open()
     try:
-        signer = Signer(profiles, keys, pool)
+        signer = Signer(POLICY, keys, pool)
         with pytest.raises(Unavailable):
             await signer.sign_batch(batches.order(Step.SWAP))
         with pytest.raises(Unavailable):
@@ -516,12 +516,12 @@ async def test_nothing_is_signed_while_the_database_is_away(
 
 
 async def test_a_pool_without_autocommit_only_costs_round_trips(
-    profiles: Mapping[ChainId, ChainProfile], keys: LocalKeyProvider, database: Any, as_owner: Owner
+    keys: LocalKeyProvider, database: Any, as_owner: Owner
 ) -> None:
     async with AsyncConnectionPool[psycopg.AsyncConnection[Any]](
         database.role("deal_signer"), min_size=1, open=False
     ) as pool:
-        signer = Signer(profiles, keys, pool)
+        signer = Signer(POLICY, keys, pool)
         accounts = await signer.open_account(OpenAccount(deal_id=DealId("alpha")))
         await signer.sign_batch(Batches(accounts).order(Step.BORROW))
     assert len(decisions(as_owner)) == 1

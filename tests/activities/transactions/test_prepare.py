@@ -10,7 +10,7 @@ import pytest
 from activities.protocols.steps import StepBuilder
 from activities.signing.interface import DealAccounts, SignBatch
 from activities.signing.policy import check_batch
-from domain.chains import ChainProfile
+from activities.signing.records import DealRecord
 from domain.deals import Step, digest_of
 from domain.errors import (
     Conflict,
@@ -61,15 +61,14 @@ async def test_simulated_changes_are_those_of_the_receipts_in_every_step(desk: D
 
 
 async def test_every_batch_is_one_that_the_signer_accepts(desk: Desk) -> None:
-    profiles: dict[ChainId, ChainProfile] = {ChainId(CHAIN): desk.profile}
-    accounts = DealAccounts(account=desk.account, treasury=desk.treasury)
+    deal = DealRecord(DealAccounts(account=desk.account, treasury=desk.treasury))
 
     async def check(step: Step, number: int = 1) -> None:
         batch = await desk.prepare(step, number=number)
         order = SignBatch(
             chain_id=ChainId(CHAIN), module=MODULE, batch=batch, digest=batch.digest()
         )
-        check_batch(order, profiles, accounts, int(time.time()))
+        check_batch(order, desk.policy, deal, int(time.time()))
         await desk.deliver(await desk.signed(batch))
 
     for step in UP_TO_REDEEM:
