@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +14,7 @@ from starters.local.errors import LocalStackError
 from starters.local.logs import tail
 from starters.local.ports import LOOPBACK
 from starters.local.processes import ProcessSpec, base_environment
+from starters.local.programs import BUILD_SECONDS, go_program, run_go, works
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,7 +31,6 @@ USUAL_PORTS = {
 # The last release whose module installs by itself; later ones carry replace directives.
 _MODULE = "github.com/temporalio/cli/cmd/temporal@v1.5.1"
 _DOWNLOAD_SECONDS = 120.0
-_INSTALL_SECONDS = 1800.0
 
 # The server reads its queues 20 times a second unless told otherwise, which costs 45 ms at every
 # step of a workflow; one partition a queue spares a development server the forwarding between them.
@@ -99,7 +97,7 @@ def ensure_temporal(progress: Callable[[str], None] = lambda _: None) -> Path:
     if found := _find():
         return found
     progress("waiting for another process that fetches Temporal")
-    with exclusive(cache_dir() / "temporal.lock", timeout=_INSTALL_SECONDS):
+    with exclusive(cache_dir() / "temporal.lock", timeout=BUILD_SECONDS):
         if found := _find():
             return found
         progress("downloading Temporal")
@@ -112,7 +110,7 @@ def _find() -> Path | None:
     on_path = shutil.which("temporal")
     candidates = [Path(on_path)] if on_path else []
     candidates += [_built(), _downloaded()]
-    return next((candidate for candidate in candidates if _works(candidate)), None)
+    return next((candidate for candidate in candidates if works(candidate)), None)
 
 
 def _built() -> Path:
@@ -123,25 +121,13 @@ def _downloaded() -> Path:
     return cache_dir() / "bin" / "temporal-downloaded"
 
 
-def _works(binary: Path) -> bool:
-    if not binary.exists():
-        return False
-    try:
-        subprocess.run(  # noqa: S603 - a program found on PATH or in our own cache
-            [str(binary), "--version"], check=True, capture_output=True, timeout=30
-        )
-    except (OSError, subprocess.SubprocessError):
-        return False
-    return True
-
-
 def _download() -> Path | None:
     """Let the SDK download its own server; None where that fails, as on an offline machine."""
     staging = cache_dir() / "download"
     staging.mkdir(parents=True, exist_ok=True)
     try:
         _download_into(staging)
-        programs = [file for file in staging.iterdir() if _works(file)]
+        programs = [file for file in staging.iterdir() if works(file)]
         if not programs:
             return None
         _downloaded().parent.mkdir(parents=True, exist_ok=True)
@@ -172,7 +158,7 @@ async def _download_by_sdk(folder: str) -> None:
 
 
 def _install(progress: Callable[[str], None]) -> Path:
-    go = shutil.which("go")
+    go = go_program()
     if go is None:
         raise LocalStackError(
             what="Temporal is missing",
@@ -181,53 +167,22 @@ def _install(progress: Callable[[str], None]) -> Path:
             "to a server that runs already.",
         )
     log = cache_dir() / "temporal-install.log"
-    with log.open("wb") as output:
-        build = subprocess.Popen(  # noqa: S603 - Go as found on PATH, a fixed module
-            [go, "install", _MODULE],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=dict(os.environ) | _go_folders(),
-        )
-    try:
-        _follow(build, progress)
-    finally:
-        if build.poll() is None:
-            build.kill()
-            build.wait()
-    if build.returncode != 0 or not _works(_built()):
+    status = run_go(
+        [go, "install", _MODULE],
+        log=log,
+        progress=lambda seconds: progress(
+            f"building Temporal with Go, once; this takes minutes ({seconds:.0f} s)"
+        ),
+    )
+    if status != 0 or not works(_built()):
         raise LocalStackError(
             what="Temporal could not be built",
-            why=f"`go install {_MODULE}` ended with status {build.returncode}",
+            why=f"`go install {_MODULE}` ended with status {status}",
             action="Install the `temporal` command line tool, or set TEMPORAL_ADDRESS to a server "
             f"that runs already; the log is {log}.",
             detail=tail(log),
         )
     return _built()
-
-
-def _go_folders() -> dict[str, str]:
-    root = cache_dir()
-    return {
-        "GOPATH": str(root / "go"),
-        "GOCACHE": str(root / "go-build"),
-        "GOBIN": str(root / "bin"),
-        "GOFLAGS": "-modcacherw",  # else the cache cannot be removed with a plain rm
-    }
-
-
-def _follow(build: subprocess.Popen[bytes], progress: Callable[[str], None]) -> None:
-    began = time.monotonic()
-    while True:
-        elapsed = time.monotonic() - began
-        progress(f"building Temporal with Go, once; this takes minutes ({elapsed:.0f} s)")
-        try:
-            build.wait(timeout=1)
-        except subprocess.TimeoutExpired:
-            if elapsed > _INSTALL_SECONDS:
-                return
-        else:
-            return
 
 
 if __name__ == "__main__":
