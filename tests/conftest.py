@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from starters.local.stack import Stack
 from tests.support.desk import Desk
 from tests.support.postgres import Database, Postgres, running_postgres
 from tests.support.stacks import running_stack
+from tests.support.vault import VaultServer, dev_vault, file_vault, needed_vault
 
 
 @pytest.fixture(scope="session")
@@ -52,3 +54,23 @@ async def slow_desk(slow_stack: Stack) -> AsyncIterator[Desk]:
     """A desk on that stack."""
     yield await Desk.open(slow_stack)
     await asyncio.sleep(0.25)  # as above
+
+
+@pytest.fixture(scope="session")
+def vault_program() -> Path:
+    """The `vault` program, without which a test is skipped, or fails where CI is set."""
+    return needed_vault()
+
+
+@pytest.fixture(scope="session")
+def vault(vault_program: Path) -> Iterator[VaultServer]:
+    """A Vault in dev mode."""
+    with dev_vault(vault_program) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def stored_vault(vault_program: Path) -> Iterator[VaultServer]:
+    """A Vault with storage in files and TLS, for the tests of one module to break."""
+    with file_vault(vault_program, tls=True) as server:
+        yield server
