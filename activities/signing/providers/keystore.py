@@ -19,6 +19,11 @@ from Crypto.Cipher import AES
 from eth_keyfile.keyfile import create_keyfile_json, decode_keyfile_json
 from pydantic import SecretBytes
 
+from activities.signing.providers.secret_files import (
+    read_private,
+    read_secret_line,
+    unusable,
+)
 from activities.signing.providers.seeds import ENTROPY_BYTES
 from domain.errors import InvalidConfiguration
 
@@ -27,7 +32,6 @@ _VERSION: Final = 1
 _WRAPPING_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
 _TAG_BYTES: Final = 16
-_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _KEYSTORE: Final = "keystore_file"
 _PASSPHRASE: Final = "keystore_passphrase_file"  # noqa: S105 - the name of a setting
 
@@ -37,16 +41,7 @@ def read_passphrase(path: Path) -> SecretBytes:
 
     Raises `InvalidConfiguration` if it is missing, empty, or open to anybody but its owner.
     """
-    passphrase = _read_private(path, _PASSPHRASE).rstrip(b"\r\n")
-    if not passphrase:
-        raise InvalidConfiguration(
-            "the passphrase file is empty",
-            field=_PASSPHRASE,
-            value=path,
-            limit="one line of text",
-            next_action="write the passphrase into it",
-        )
-    return SecretBytes(passphrase)
+    return read_secret_line(path, _PASSPHRASE, "passphrase")
 
 
 class Keystore:
@@ -84,7 +79,7 @@ class Keystore:
                 next_action="use it, or choose another path; no keystore is made in place of one",
             ) from None
         except OSError as error:
-            raise _unusable(self.path, _KEYSTORE, error) from None
+            raise unusable(self.path, _KEYSTORE, error) from None
 
     def ensure(self) -> None:
         """Create the file unless there is one."""
@@ -93,7 +88,7 @@ class Keystore:
 
     def read(self) -> tuple[SecretBytes, ...]:
         """Decrypt the entropy of every generation, the first one first."""
-        content = _parse(self.path, _read_private(self.path, _KEYSTORE))
+        content = _parse(self.path, read_private(self.path, _KEYSTORE))
         if _is_bare(content):
             entropies = [self._decode(content)]
         else:
@@ -118,7 +113,7 @@ class Keystore:
                 sealed = self._sealed([entropy.get_secret_value() for entropy in entropies])
                 _write(self.path, sealed, replace=True)
         except OSError as error:
-            raise _unusable(self.path, _KEYSTORE, error) from None
+            raise unusable(self.path, _KEYSTORE, error) from None
         return entropies
 
     def _sealed(self, entropies: Sequence[bytes]) -> bytes:
@@ -199,26 +194,6 @@ def _alone(path: Path) -> Iterator[None]:
         os.close(folder)
 
 
-def _read_private(path: Path, field: str) -> bytes:
-    """Read a file that only its owner can, checked on the very file that is read."""
-    try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            content = b"" if mode & _OTHERS else file.read()
-    except OSError as error:
-        raise _unusable(path, field, error) from None
-    if mode & _OTHERS:
-        raise InvalidConfiguration(
-            f"{path.name} is open to others than its owner",
-            field=field,
-            value=path,
-            limit="mode 0600 or 0400",
-            actual=f"mode {stat.S_IMODE(mode):04o}",
-            next_action=f"chmod 600 {path}, and think about who may have read it",
-        )
-    return content
-
-
 def _write(path: Path, content: bytes, *, replace: bool) -> None:
     """Write under another name, then put it there: the path is whole, whatever happens."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
@@ -244,16 +219,6 @@ def _sync_directory(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _unusable(path: Path, field: str, error: OSError) -> InvalidConfiguration:
-    return InvalidConfiguration(
-        f"{path.name} cannot be used: {error.strerror}",
-        field=field,
-        value=path,
-        limit="a file in a folder that this process may use",
-        next_action="correct the path, or create the keystore with `python -m workers.signer init`",
-    )
 
 
 def _undecryptable(path: Path) -> InvalidConfiguration:

@@ -5,13 +5,17 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from activities.signing.providers.local import open_local
+from activities.signing.providers.pkcs11 import open_pkcs11
 from activities.signing.providers.provider import KeyProvider
 from activities.signing.providers.settings import Environment, KeyProviderName, KeySettings
 from domain.errors import InvalidConfiguration
 
 _Open = Callable[[KeySettings, Environment], Awaitable[KeyProvider]]
 
-_PROVIDERS: Final[Mapping[KeyProviderName, _Open]] = {"local": open_local}
+_PROVIDERS: Final[Mapping[KeyProviderName, _Open]] = {
+    "local": open_local,
+    "pkcs11": open_pkcs11,
+}
 
 
 @asynccontextmanager

@@ -1,53 +1,46 @@
 """The local key provider: where its seed is kept, which keys come of it, what it signs."""
 
+import asyncio
 import copy
 import json
 import logging
 import pickle
-import secrets
 from pathlib import Path
 
 import pytest
-import rlp
 from eth_account import Account
-from eth_keys.constants import SECPK1_N
-from hexbytes import HexBytes
 from pydantic import SecretBytes
 
 from activities.signing.providers.keystore import Keystore, read_passphrase
 from activities.signing.providers.local import LocalKeyProvider
+from activities.signing.providers.open import open_keys
 from activities.signing.providers.provider import FEE, TREASURY, KeyPurpose, KeyRef, deal_key
-from domain.errors import InvalidConfiguration, SigningRefused
-from domain.identifiers import Address, ChainId
-from domain.transactions import Fees, Intent
+from domain.errors import InvalidConfiguration, NotAllowed, NotFound, SigningRefused
+from domain.identifiers import Address
 from tests.activities.signing.samples import MNEMONIC, STRANGER
+from tests.activities.signing.transactions import LEGACY, assert_signed, random_intent
 from workers import signer as worker
+from workers.runtime.settings import KeyStoreSettings
 
 PASSPHRASE = SecretBytes(b"correct horse battery staple")
+SIGNATURES = 5_000
+"""Of each kind of transaction."""
+
 VECTOR = Address("0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266")
-
-
-def intent(sender: Address, number: int = 0) -> Intent:
-    return Intent(
-        intent_id=f"i{number}",
-        chain_id=ChainId(1 + secrets.randbelow(2**53)),
-        sender=sender,
-        nonce=secrets.randbelow(2**63),
-        to=STRANGER,
-        value=secrets.randbelow(2**128),
-        data="0x" + secrets.token_bytes(secrets.randbelow(600)).hex(),
-        gas_limit=21_000 + secrets.randbelow(10**6),
-        fees=Fees(
-            max_fee_per_gas=secrets.randbelow(2**40), max_priority_fee_per_gas=secrets.randbelow(9)
-        ),
-        purpose="",
-    )
 
 
 @pytest.fixture(scope="module")
 def keystore(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("keys") / "keystore.json"
     Keystore(path, PASSPHRASE).create()
+    return path
+
+
+@pytest.fixture(scope="module")
+def two_seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("keys") / "rotated.json"
+    Keystore(path, PASSPHRASE).create()
+    Keystore(path, PASSPHRASE).add_seed()
     return path
 
 
@@ -84,43 +77,28 @@ def test_a_generation_before_the_first_is_refused() -> None:
         deal_key(0, generation=0)
 
 
-async def test_signatures_are_low_s_and_recover_to_the_account(keys: LocalKeyProvider) -> None:
-    for number in range(200):
-        path = deal_key(number)
-        sender = await keys.address(path)
-        (signed,) = await keys.sign(path, [intent(sender, number)])
-        raw = HexBytes(signed.raw)
-        fields = _decoded(raw)
-        assert int(fields["s"]) <= SECPK1_N // 2
-        assert Account.recover_transaction(raw) == sender
-        assert signed.transaction_hash == _hash(raw)
-
-
-async def test_for_a_legacy_chain_transactions_are_of_type_0_for_that_chain_alone(
-    keys: LocalKeyProvider,
+@pytest.mark.parametrize("legacy", LEGACY)
+async def test_five_thousand_random_transactions_are_low_s_and_recover_to_the_account(
+    keys: LocalKeyProvider, *, legacy: bool
 ) -> None:
-    one = intent(VECTOR)
-    (signed,) = await keys.sign(deal_key(0), [one], legacy=True)
-    raw = HexBytes(signed.raw)
-    nonce, price, gas, to, value, data, v, _, s = rlp.decode(bytes(raw))
-    numbers = [int.from_bytes(part) for part in (nonce, price, gas, value)]
-    assert numbers == [one.nonce, one.fees.max_fee_per_gas, one.gas_limit, one.value]
-    assert (to, data) == (bytes.fromhex(one.to[2:]), bytes.fromhex(one.data[2:]))
-    assert int.from_bytes(v) - 35 in {2 * one.chain_id, 2 * one.chain_id + 1}
-    assert int.from_bytes(s) <= SECPK1_N // 2
-    assert Account.recover_transaction(raw) == VECTOR
-    assert signed.transaction_hash == _hash(raw)
-    assert (signed,) == await keys.sign(deal_key(0), [one], legacy=True)
+    refs = [TREASURY, FEE, *(deal_key(number) for number in range(50))]
+    accounts = {ref: await keys.address(ref) for ref in refs}
+    assert len(set(accounts.values())) == len(refs)
+    for number in range(SIGNATURES):
+        ref = refs[number % len(refs)]
+        intent = random_intent(accounts[ref], number)
+        (signed,) = await keys.sign(ref, [intent], legacy=legacy)
+        assert_signed(intent, signed, legacy=legacy)
 
 
 async def test_signatures_are_deterministic(keys: LocalKeyProvider) -> None:
-    one = intent(VECTOR)
+    one = random_intent(VECTOR)
     assert await keys.sign(deal_key(0), [one]) == await keys.sign(deal_key(0), [one])
 
 
 async def test_nothing_is_signed_for_another_sender(keys: LocalKeyProvider) -> None:
     with pytest.raises(SigningRefused):
-        await keys.sign(deal_key(0), [intent(STRANGER)])
+        await keys.sign(deal_key(0), [random_intent(STRANGER)])
 
 
 async def test_a_keystore_opens_to_the_same_keys(keystore: Path) -> None:
@@ -153,6 +131,104 @@ def test_two_keystores_have_different_seeds(keystore: Path, tmp_path: Path) -> N
     other = Keystore(tmp_path / "other.json", PASSPHRASE)
     other.ensure()
     assert other.read() != Keystore(keystore, PASSPHRASE).read()
+
+
+async def test_a_keystore_of_before_opens_to_the_same_keys_and_can_be_rotated(
+    tmp_path: Path,
+) -> None:
+    entropy = bytes(range(32))
+    content = Account.encrypt(entropy, PASSPHRASE.get_secret_value().decode(), iterations=2)
+    file = Keystore(written(tmp_path / "k.json", json.dumps(content).encode()), PASSPHRASE)
+    assert [each.get_secret_value() for each in file.read()] == [entropy]
+    before = LocalKeyProvider.open(file, "development")
+    first = await before.address(deal_key(0))
+    assert await before.rotate_seed() == 2
+    after = LocalKeyProvider.open(file, "development")
+    assert await after.address(deal_key(0)) == first
+    assert file.read()[0].get_secret_value() == entropy
+
+
+async def test_a_rotated_seed_is_for_new_keys_and_the_old_ones_stay(tmp_path: Path) -> None:
+    file = Keystore(tmp_path / "keystore.json", PASSPHRASE)
+    file.create()
+    keys, other = (LocalKeyProvider.open(file, "development") for _ in range(2))
+    old = await keys.address(deal_key(0))
+    assert await keys.rotate_seed() == 2 == await keys.generation()
+    new = await keys.address(deal_key(0, 2))
+    assert new != old == await keys.address(deal_key(0))
+    assert await other.generation() == 1  # until it is asked for a key of the new seed
+    assert await other.address(deal_key(0, 2)) == new
+    assert await other.generation() == 2
+    assert file.path.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(NotFound, match="generation 3"):
+        await keys.address(deal_key(0, 3))
+
+
+async def test_a_rotated_wrapping_key_changes_the_file_and_no_key(tmp_path: Path) -> None:
+    file = Keystore(tmp_path / "keystore.json", PASSPHRASE)
+    file.create()
+    keys = LocalKeyProvider.open(file, "development")
+    old, before = await keys.address(deal_key(0)), json.loads(file.path.read_text())
+    await keys.rotate_wrapping()
+    after = json.loads(file.path.read_text())
+    for part in ("ciphertext", "mac"):
+        assert before["wrapping"]["crypto"][part] != after["wrapping"]["crypto"][part]
+    assert before["seeds"] != after["seeds"]
+    opened = LocalKeyProvider.open(file, "development")
+    assert await opened.address(deal_key(0)) == old
+
+
+async def test_signers_that_rotate_at_the_same_time_lose_no_seed(tmp_path: Path) -> None:
+    file = Keystore(tmp_path / "keystore.json", PASSPHRASE)
+    file.create()
+    first, second = (LocalKeyProvider.open(file, "development") for _ in range(2))
+    await asyncio.gather(first.rotate_seed(), second.rotate_seed(), first.rotate_wrapping())
+    seeds = file.read()
+    assert len({seed.get_secret_value() for seed in seeds}) == 3
+
+
+async def test_keys_that_came_from_no_keystore_cannot_be_rotated(keys: LocalKeyProvider) -> None:
+    for rotate in (keys.rotate_seed, keys.rotate_wrapping):
+        with pytest.raises(NotAllowed, match="keystore"):
+            await rotate()
+
+
+@pytest.mark.parametrize("spoil", ["swapped", "cut", "not text", "none"])
+def test_seeds_that_were_tampered_with_are_refused(
+    two_seeds: Path, tmp_path: Path, spoil: str
+) -> None:
+    content = json.loads(two_seeds.read_text())
+    first, second = content["seeds"]
+    content["seeds"] = {
+        "swapped": [second, first],
+        "cut": [first[:-2]],
+        "not text": [17],
+        "none": [],
+    }[spoil]
+    with pytest.raises(InvalidConfiguration):
+        Keystore(written(tmp_path / "k.json", json.dumps(content).encode()), PASSPHRASE).read()
+
+
+async def test_the_passphrase_can_come_from_the_environment(
+    keystore: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEY_PROVIDER", "local")
+    monkeypatch.setenv("DEAL_KEYSTORE_FILE", str(keystore))
+    monkeypatch.setenv("DEAL_KEYSTORE_PASSPHRASE", PASSPHRASE.get_secret_value().decode())
+    settings = KeyStoreSettings.load()
+    assert PASSPHRASE.get_secret_value().decode() not in repr(settings)
+    expected = LocalKeyProvider.open(Keystore(keystore, PASSPHRASE), "development")
+    async with open_keys(settings, "development") as opened:
+        assert await opened.address(TREASURY) == await expected.address(TREASURY)
+
+
+@pytest.mark.parametrize("given", [{}, {"keystore_file": Path("k.json")}])
+async def test_a_missing_setting_of_the_keystore_is_named(given: dict[str, Path]) -> None:
+    settings = KeyStoreSettings.model_validate({"key_provider": "local"} | given)
+    with pytest.raises(InvalidConfiguration) as caught:
+        async with open_keys(settings, "development"):
+            pass
+    assert caught.value.problem.field == "DEAL_KEYSTORE_PASSPHRASE_FILE"
 
 
 def test_a_wrong_passphrase_is_refused_without_a_trace_of_it(keystore: Path) -> None:
@@ -248,7 +324,7 @@ async def test_signing_logs_nothing(
     keys: LocalKeyProvider, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    await keys.sign(deal_key(0), [intent(VECTOR)])
+    await keys.sign(deal_key(0), [random_intent(VECTOR)])
     assert not caplog.records
 
 
@@ -278,15 +354,3 @@ def test_init_makes_a_keystore_once_and_prints_the_desks_own_accounts(
     assert len({Address(accounts["treasury"]), Address(accounts["fee"])}) == 2
     assert worker.main(["init"]) == 0
     assert capsys.readouterr().out == printed
-
-
-def _decoded(raw: HexBytes) -> dict[str, int]:
-    from eth_account.typed_transactions.typed_transaction import TypedTransaction
-
-    return TypedTransaction.from_bytes(raw).as_dict()
-
-
-def _hash(raw: HexBytes) -> str:
-    from eth_hash.auto import keccak
-
-    return "0x" + keccak(bytes(raw)).hex()
