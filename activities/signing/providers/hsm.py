@@ -84,7 +84,7 @@ class Token:
             raise self._wrong_pin("it was refused before")
         try:
             text = pin.get_secret_value().decode(errors="replace")
-            session = token.open(rw=True, user_pin=text)
+            session: pkcs11.Session = token.open(rw=True, user_pin=text)
         except _PIN_REFUSED as error:
             self._refused = pin
             raise self._wrong_pin(reason_of(error)) from None
