@@ -4,6 +4,7 @@ Everything here blocks and belongs to one thread: a token's login is the whole p
 object's handle means nothing in another session.
 """
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -18,6 +19,10 @@ from domain.errors import InvalidConfiguration, Unavailable
 
 _PIN: Final = "DEAL_PKCS11_PIN_FILE"
 _PIN_REFUSED: Final = (PinIncorrect, PinInvalid, PinLenRange, PinLocked, PinExpired)
+
+# Beginning anew ends every session of the process, and nothing may be under way meanwhile: what a
+# library then reads or writes is no longer its own.
+_library_in_use: Final = threading.Lock()
 
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -42,6 +47,24 @@ class Token:
         So it has to be one that may be repeated. Raises `Unavailable` while there is no session to
         be had, and `InvalidConfiguration` for a module, a label or a PIN that is wrong.
         """
+        with _library_in_use:
+            return self._run(operation)
+
+    def forget(self) -> None:
+        """Have the next operation begin a new session."""
+        self._session = None
+
+    def close(self) -> None:
+        """Log out; whatever comes after logs in again."""
+        session, self._session = self._session, None
+        if session is not None:
+            try:
+                with _library_in_use:
+                    session.close()
+            except pkcs11.PKCS11Error:
+                _log.warning("the HSM's session was lost before it was closed")
+
+    def _run(self, operation: Callable[[pkcs11.Session], T]) -> T:
         if self._session is not None:
             try:
                 return operation(self._session)
@@ -59,19 +82,6 @@ class Token:
                 actual=reason_of(error),
                 next_action="wait, or look whether the token is there and not in use by others",
             ) from error
-
-    def forget(self) -> None:
-        """Have the next operation begin a new session."""
-        self._session = None
-
-    def close(self) -> None:
-        """Log out; whatever comes after logs in again."""
-        session, self._session = self._session, None
-        if session is not None:
-            try:
-                session.close()
-            except pkcs11.PKCS11Error:
-                _log.warning("the HSM's session was lost before it was closed")
 
     def _connected(self) -> pkcs11.Session:
         """Begin anew from the library on: one that lost its token finds it only so."""
