@@ -18,6 +18,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from activities.signing.database import Pool
+from activities.signing.policies import put_in_force
 from activities.signing.providers.local import named_keystore, refuse_in_production
 from activities.signing.providers.open import open_keys
 from activities.signing.providers.provider import FEE, TREASURY, KeyProvider
@@ -53,11 +54,12 @@ async def build(settings: SignerSettings, client: Client, stack: AsyncExitStack)
     `Unavailable`.
     """
     policy = load_signing_policy(settings.config_dir, load_profiles(settings.config_dir))
-    _log.info("signing policy", version=policy.version, digest=policy.digest)
     keys = await stack.enter_async_context(open_keys(settings, settings.environment))
     pool = await stack.enter_async_context(
         database_pool(settings.database_url, size=_DATABASE_CONNECTIONS)
     )
+    new = await put_in_force(pool, policy)
+    _log.info("signing policy", version=policy.version, digest=policy.digest, new=new)
     return [
         Worker(
             client,

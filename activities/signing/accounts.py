@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
+import psycopg
+
 from activities.signing.database import Pool, connected
 from activities.signing.providers.provider import (
     FEE,
@@ -12,22 +14,23 @@ from activities.signing.providers.provider import (
     KeyRef,
     deal_key,
 )
-from domain.errors import InvalidConfiguration, NotFound
+from domain.errors import Conflict, InvalidConfiguration, NotFound
 from domain.identifiers import Address, DealId
 
 _FIND: Final = """
-SELECT key_index, generation, provider, address, signing.is_retired(address)
+SELECT key_index, generation, provider, address, signing.is_retired(address), max_fee_per_gas
 FROM signing.accounts WHERE deal_id = %s
 """
 _FIND_OWN: Final = """
-SELECT key_index, generation, provider, address, false
+SELECT key_index, generation, provider, address, false, max_fee_per_gas
 FROM signing.accounts WHERE purpose = %s AND provider = %s
 """
 _LOCK: Final = "SELECT pg_advisory_xact_lock('signing.accounts'::regclass::oid::bigint)"
 _NEXT: Final = "SELECT count(*) FROM signing.accounts WHERE purpose = 'deal'"
 _ADD: Final = """
-INSERT INTO signing.accounts (deal_id, purpose, generation, key_index, provider, address)
-VALUES (%s, %s, %s, %s, %s, %s)
+INSERT INTO signing.accounts
+    (deal_id, purpose, generation, key_index, provider, address, max_fee_per_gas)
+VALUES (%s, %s, %s, %s, %s, %s, %s)
 """
 
 _REMEMBERED: Final = 10_000
@@ -35,11 +38,15 @@ _REMEMBERED: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class DealKey:
-    """A deal's account, which key it has, and whether that is retired."""
+    """A deal's account, which key it has, and whether that is retired.
+
+    `max_fee_per_gas` is what the deal bids at most, in wei per gas, if it has a cap of its own.
+    """
 
     ref: KeyRef
     address: Address
     retired: bool = False
+    max_fee_per_gas: int | None = None
 
 
 class Accounts:
@@ -74,14 +81,24 @@ class Accounts:
             row = await (await connection.execute(_FIND, (deal_id,))).fetchone()
         return None if row is None else await self._recognised(deal_id, row)
 
-    async def open(self, deal_id: DealId) -> DealKey:
+    async def open(self, deal_id: DealId, max_fee_per_gas: int | None = None) -> DealKey:
         """Return the deal's key, giving it the next index the first time.
 
-        Raises `InvalidConfiguration` and `Unavailable` as `find` does.
+        What the deal bids at most, in wei per gas, is written down with it. Raises `Conflict` if it
+        was opened with another cap, and `InvalidConfiguration` and `Unavailable` as `find` does.
         """
-        return await self.find(deal_id) or await self._allocate(deal_id)
+        key = await self.find(deal_id) or await self._allocate(deal_id, max_fee_per_gas)
+        if key.max_fee_per_gas != max_fee_per_gas:
+            raise Conflict(
+                f"the account of deal {deal_id} was opened with another fee cap",
+                field="max_fee_per_gas_wei",
+                value=_told(max_fee_per_gas),
+                limit=_told(key.max_fee_per_gas),
+                next_action="find out who asks; the first cap holds as long as there is the deal",
+            )
+        return key
 
-    async def _allocate(self, deal_id: DealId) -> DealKey:
+    async def _allocate(self, deal_id: DealId, max_fee_per_gas: int | None) -> DealKey:
         """Create the next key and keep it, holding the lock under which indexes are counted."""
         async with connected(self._pool) as connection, connection.transaction():
             await connection.execute(_LOCK)
@@ -90,7 +107,7 @@ class Accounts:
                 count = await (await connection.execute(_NEXT)).fetchone()
                 index = int(count[0]) if count else 0
                 ref = deal_key(index, await self._keys.generation())
-                row = await self._add(connection, ref, deal_id)
+                row = await self._add(connection, ref, deal_id, max_fee_per_gas)
         return await self._recognised(deal_id, row)
 
     async def _own_account(self, ref: KeyRef) -> Address:
@@ -109,13 +126,17 @@ class Accounts:
         ).address
         return self._own[ref.purpose]
 
-    async def _add(self, connection: Any, ref: KeyRef, deal_id: DealId | None) -> tuple[Any, ...]:  # noqa: ANN401 - a connection of any row
-        address = await self._keys.create(ref)
-        row = (ref.index, ref.generation, self._keys.name, address, False)
-        await connection.execute(
-            _ADD, (deal_id, ref.purpose, ref.generation, ref.index, self._keys.name, address)
-        )
-        return row
+    async def _add(
+        self,
+        connection: psycopg.AsyncConnection[Any],
+        ref: KeyRef,
+        deal_id: DealId | None,
+        max_fee_per_gas: int | None = None,
+    ) -> tuple[Any, ...]:
+        address, provider = await self._keys.create(ref), self._keys.name
+        key = (ref.purpose, ref.generation, ref.index, provider, address)
+        await connection.execute(_ADD, (deal_id, *key, max_fee_per_gas))
+        return (ref.index, ref.generation, provider, address, False, max_fee_per_gas)
 
     async def _recognised(self, deal_id: DealId, row: tuple[Any, ...]) -> DealKey:
         key = await self._checked(f"deal {deal_id}", KeyPurpose.DEAL, row)
@@ -128,7 +149,7 @@ class Accounts:
 
     async def _checked(self, owner: str, purpose: KeyPurpose, row: tuple[Any, ...]) -> DealKey:
         """Compare what the records say with what the key store has."""
-        index, generation, provider, address, retired = row
+        index, generation, provider, address, retired, cap = row
         ref = KeyRef(purpose, index, generation)
         if provider != self._keys.name:
             raise _foreign(owner, "KEY_PROVIDER", self._keys.name, provider)
@@ -138,7 +159,11 @@ class Accounts:
             raise _foreign(owner, "key", error.problem.message, ref.label) from error
         if found != address:
             raise _foreign(owner, "account", found, address)
-        return DealKey(ref, found, retired)
+        return DealKey(ref, found, retired, None if cap is None else int(cap))
+
+
+def _told(cap: int | None) -> str:
+    return "none" if cap is None else str(cap)
 
 
 def _foreign(owner: str, field: str, value: object, limit: object) -> InvalidConfiguration:

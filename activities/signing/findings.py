@@ -58,7 +58,13 @@ class Rule(StrEnum):
     NONCE_FILLED = "nonce_filled"
     INTENT_MOVED = "intent_moved"
     WITHHELD = "withheld"
+    KEY_RETIRED = "key_retired"
     CHAIN_LATCHED = "chain_latched"
+    POLICY_SUPERSEDED = "policy_superseded"
+    RATE_DEAL_SIGNATURES = "rate_deal_signatures"
+    RATE_DEAL_USD = "rate_deal_usd"
+    RATE_HOUR_SIGNATURES = "rate_hour_signatures"
+    RATE_HOUR_USD = "rate_hour_usd"
     JOURNAL = "journal"
 
 

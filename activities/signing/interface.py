@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from pydantic import BaseModel, ConfigDict
 from temporalio import activity
 
+from domain.amounts import Units
 from domain.identifiers import Address, ChainId, DealId, ModuleId
 from domain.transactions import PreparedBatch, SignedTransaction
 
@@ -17,6 +18,8 @@ class OpenAccount(_Model):
     """Give a deal its own account, the same one whenever it is asked for."""
 
     deal_id: DealId
+    max_fee_per_gas_wei: Units | None = None
+    """What the deal bids at most, in wei per gas; the signer keeps to what it was told first."""
 
 
 class DealAccounts(_Model):

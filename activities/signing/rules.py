@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from itertools import zip_longest
 from typing import Final
 
@@ -86,7 +87,7 @@ class ChainPolicy:
     modules: Mapping[ModuleId, ModulePolicy]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SigningPolicy:
     """The policy that a signer runs with.
 
@@ -99,7 +100,7 @@ class SigningPolicy:
     rates: Rates
     chains: Mapping[ChainId, ChainPolicy]
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the content, hexadecimal."""
         return hashlib.sha256(self.content.encode()).hexdigest()

@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Callable
+from typing import Final
 
+import structlog
 from temporalio import activity
 
 from activities.signing.accounts import Accounts, DealKey
@@ -16,7 +18,7 @@ from activities.signing.interface import (
     SigningActivities,
     WithheldBatch,
 )
-from activities.signing.journal import Journal
+from activities.signing.journal import Journal, printable
 from activities.signing.policy import (
     Accepted,
     is_no_op,
@@ -33,6 +35,8 @@ from domain.deals import TREASURY_STEPS
 from domain.errors import SigningRefused, Unavailable
 from domain.identifiers import ChainId
 from domain.transactions import PreparedBatch, SignedTransaction
+
+_log: Final = structlog.get_logger(__name__)
 
 Review = Callable[[SignBatch, SigningPolicy, DealRecord, int], Finding | Accepted]
 """Holds an order to the policy: what does not hold, or that all of it may be signed."""
@@ -64,16 +68,17 @@ class Signer(SigningActivities):
         self._accounts = Accounts(pool, keys)
         self._clock = clock
         self._review = review
-        self.journal = Journal(pool)
+        self.journal = Journal(pool, policy)
 
     @activity.defn
     async def open_account(self, order: OpenAccount) -> DealAccounts:
         """Return the deal's account, giving it a key of its own the first time.
 
         Raises `InvalidConfiguration` if the key store is not the one that the signer's records
-        were made with, and `Unavailable`.
+        were made with, `Conflict` if it was opened with another fee cap, and `Unavailable`.
         """
-        return await self._deal_accounts(await self._accounts.open(order.deal_id))
+        key = await self._accounts.open(order.deal_id, order.max_fee_per_gas_wei)
+        return await self._deal_accounts(key)
 
     @activity.defn
     async def sign_batch(self, order: SignBatch) -> SignedBatch:
@@ -84,7 +89,7 @@ class Signer(SigningActivities):
         """
         batch = order.batch
         key = await self._key(batch)
-        deal = DealRecord(await self._deal_accounts(key))
+        deal = DealRecord(await self._deal_accounts(key), key.max_fee_per_gas)
         reviewed = self._review(order, self._policy, deal, self._clock())
         if isinstance(reviewed, Finding):
             raise await self._refused(batch, reviewed)
@@ -92,11 +97,13 @@ class Signer(SigningActivities):
         finding = await self._review_age(batch, profile)
         if finding is None:
             transactions = await self._sign(batch, key, legacy=profile.fees.kind == "legacy")
-            finding = await self.journal.record_signed(batch, transactions)
+            finding = await self.journal.record_signed(batch, transactions, reviewed)
             if finding is None:
                 return SignedBatch(transactions=transactions)
             if finding.rule is Rule.CHAIN_LATCHED:
                 raise _latched(order.chain_id, finding)
+            if finding.rule is Rule.POLICY_SUPERSEDED:
+                raise _superseded(self._policy, finding)
         raise await self._refused(batch, finding)
 
     @activity.defn
@@ -142,8 +149,30 @@ class Signer(SigningActivities):
         return await self._keys.sign(ref, batch.intents, legacy=legacy)
 
     async def _refused(self, batch: PreparedBatch, finding: Finding) -> SigningRefused:
+        # In the log also where the journal has enough of the deal's refusals.
+        _log.warning(
+            "refused",
+            rule=finding.rule,
+            batch=str(batch.key),
+            reason=finding.text(),
+            value=printable(str(finding.value)),
+            limit=printable(str(finding.limit)),
+            policy_version=self._policy.version,
+            policy_digest=self._policy.digest,
+        )
         await self.journal.record_refused(batch, finding)
         return finding.error()
+
+
+def _superseded(policy: SigningPolicy, finding: Finding) -> Unavailable:
+    """It is no refusal: a signer that has the newer policy may sign the same request."""
+    return Unavailable(
+        "this signer has an older signing policy than another one",
+        field="policy_version",
+        value=policy.version,
+        limit=finding.actual,
+        next_action="restart this signer with the policy that is in force",
+    )
 
 
 def _latched(chain_id: ChainId, finding: Finding) -> Unavailable:

@@ -227,7 +227,9 @@ class DealWorkflow:
         try:
             accounts: DealAccounts = await workflow.execute_activity_method(
                 SigningActivities.open_account,
-                OpenAccount(deal_id=request.deal_id),
+                OpenAccount(
+                    deal_id=request.deal_id, max_fee_per_gas_wei=request.max_fee_per_gas_wei
+                ),
                 task_queue=SIGNER_QUEUE,
                 summary="Open the deal's own account",
                 **options.ADMISSION,

@@ -11,13 +11,16 @@ from pydantic import SecretBytes
 
 from activities.signing.database import Pool
 from activities.signing.interface import DealAccounts, OpenAccount
+from activities.signing.policies import put_in_force
 from activities.signing.providers.local import LocalKeyProvider
 from activities.signing.signer import Signer
 from domain.identifiers import DealId
 from tests.activities.signing.samples import DEAL, MNEMONIC, POLICY, Batches
 from tests.support.postgres import Database, Postgres
 
-TABLES = "signing.journal, signing.accounts, signing.key_events, signing.signatures"
+TABLES = (
+    "signing.journal, signing.accounts, signing.policies, signing.key_events, signing.signatures"
+)
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +43,7 @@ def keys() -> LocalKeyProvider:
 @pytest.fixture
 async def pool(database: Database) -> AsyncIterator[Pool]:
     async with _pool(database.role("deal_signer")) as pool:
+        await put_in_force(pool, POLICY)
         yield pool
 
 

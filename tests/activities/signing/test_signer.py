@@ -23,9 +23,10 @@ from activities.signing.interface import (
     SignedBatch,
     WithheldBatch,
 )
-from activities.signing.journal import GENESIS
+from activities.signing.policies import put_in_force
 from activities.signing.providers.local import LocalKeyProvider
 from activities.signing.signer import Signer
+from activities.signing.verification import GENESIS
 from domain.deals import Step
 from domain.errors import InvalidConfiguration, SigningRefused, Unavailable
 from domain.identifiers import ChainId, DealId
@@ -425,7 +426,7 @@ async def test_a_journal_cut_short_has_another_head(
 async def test_a_long_journal_is_read_in_pages(
     signer: Signer, batches: Batches, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("activities.signing.journal._PAGE", 2)
+    monkeypatch.setattr("activities.signing.verification._PAGE", 2)
     await signer.sign_batch(batches.order(Step.SETTLE))
     assert (await signer.journal.verify()).rows == 5
 
@@ -521,6 +522,7 @@ async def test_a_pool_without_autocommit_only_costs_round_trips(
     async with AsyncConnectionPool[psycopg.AsyncConnection[Any]](
         database.role("deal_signer"), min_size=1, open=False
     ) as pool:
+        await put_in_force(pool, POLICY)
         signer = Signer(POLICY, keys, pool)
         accounts = await signer.open_account(OpenAccount(deal_id=DealId("alpha")))
         await signer.sign_batch(Batches(accounts).order(Step.BORROW))
