@@ -24,10 +24,11 @@ from activities.signing.providers.open import open_keys
 from activities.signing.providers.provider import FEE, TREASURY, KeyProvider
 from activities.signing.rules import SigningPolicy
 from activities.signing.signer import Signer
-from domain.errors import DealError
+from domain.errors import DealError, NotFound
 from domain.identifiers import Address
 from workers.runtime.failures import FailureInterceptor
 from workers.runtime.heartbeats import HEARTBEAT_THROTTLE, HeartbeatInterceptor
+from workers.runtime.memory import clear_freed_memory
 from workers.runtime.process import BUILD_ID, database_pool, run_process
 from workers.runtime.profiles import load_profiles
 from workers.runtime.settings import KeyStoreSettings, SignerSettings
@@ -76,20 +77,30 @@ async def build(settings: SignerSettings, client: Client, stack: AsyncExitStack)
 async def initialise(settings: KeyStoreSettings) -> dict[str, Address]:
     """Create the treasury's and the fee account's keys where they are missing; return both.
 
-    A local keystore is made first if there is none. Raises `InvalidConfiguration` for anything
-    wrong with the key store, and `Unavailable`.
+    A local keystore is made first if there is none, and the first seed in Vault. Raises
+    `InvalidConfiguration` for anything wrong with the key store, and `Unavailable`.
     """
     if settings.key_provider == "local":
         refuse_in_production(settings.environment)
         named_keystore(settings).ensure()
     async with open_keys(settings, settings.environment) as keys:
+        await _first_generation(keys)
         return {"treasury": await keys.create(TREASURY), "fee": await keys.create(FEE)}
+
+
+async def _first_generation(keys: KeyProvider) -> None:
+    """Make the first seed where there was never one; only here, since a signer must not."""
+    try:
+        await keys.generation()
+    except NotFound:
+        await keys.rotate_seed()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code."""
     options = _parser().parse_args(arguments)
     if options.command == "run":
+        clear_freed_memory()
         run_process("signer", SignerSettings, build)
         return 0
     try:

@@ -1,7 +1,5 @@
 """How this process shows Vault who it is: the two parts of an AppRole, each in a private file."""
 
-import os
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -9,9 +7,9 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from activities.signing.providers.secret_files import read_secret_line
 from domain.errors import InvalidConfiguration
 
-_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
 ROLE_ID_SETTING: Final = "DEAL_VAULT_ROLE_ID_FILE"
@@ -58,36 +56,21 @@ class VaultLogin:
 
     def role_id(self) -> SecretStr:
         """Read the role id. Raises `InvalidConfiguration`."""
-        return _read(self.role_id_file, ROLE_ID_SETTING)
+        return _read(self.role_id_file, ROLE_ID_SETTING, "role id")
 
     def secret_id(self) -> SecretStr:
         """Read the secret id. Raises `InvalidConfiguration`."""
-        return _read(self.secret_id_file, SECRET_ID_SETTING)
+        return _read(self.secret_id_file, SECRET_ID_SETTING, "secret id")
 
 
-def _read(path: Path, setting: str) -> SecretStr:
-    """Read one line from a file that only its owner can, checked on the very file that is read."""
-    try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            content = b"" if mode & _OTHERS else file.read()
-    except OSError as error:
-        raise _unusable(path, setting, error.strerror or "it cannot be read") from None
-    if mode & _OTHERS:
-        raise _unusable(
-            path, setting, f"it is open to others, mode {stat.S_IMODE(mode):04o}; chmod 600 it"
+def _read(path: Path, setting: str, kind: str) -> SecretStr:
+    secret = read_secret_line(path, setting, kind).get_secret_value().strip()
+    if not secret.isascii():
+        raise InvalidConfiguration(
+            f"the {kind} file does not hold one",
+            field=setting,
+            value=path,
+            limit="one line of text, as Vault gave it",
+            next_action="write it anew as docs/runbooks/keys.md says, section Vault",
         )
-    line = content.strip()
-    if not line or not line.isascii():
-        raise _unusable(path, setting, "it is empty or not text")
-    return SecretStr(line.decode())
-
-
-def _unusable(path: Path, setting: str, why: str) -> InvalidConfiguration:
-    return InvalidConfiguration(
-        f"{path.name} cannot be used to log in to Vault: {why}",
-        field=setting,
-        value=path,
-        limit="a file of mode 0600 with one line",
-        next_action="write it anew as docs/runbooks/keys.md says, section Vault",
-    )
+    return SecretStr(secret.decode())

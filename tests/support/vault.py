@@ -28,6 +28,7 @@ _USUAL_PORT: Final = 8200
 _WITHIN: Final = 60.0
 _LOOK_SECONDS: Final = 0.02
 _SHARES, _THRESHOLD = 3, 2
+_STATES: Final = {429: "standby", 501: "not initialised", 503: "sealed"}
 
 
 def needed_vault() -> Path:
@@ -146,15 +147,29 @@ class VaultServer:
         self.admin.sys.seal()
         self._until(lambda: self._status()["sealed"], "is sealed")
 
-    def unseal(self) -> None:
+    def unseal(self, *states: str) -> None:
+        """Unseal it and wait until it is in one of these states: active, if none is given."""
         self.admin.sys.submit_unseal_keys(self.unseal_keys[:_THRESHOLD])
-        self._until(self._active, "is active")
+        self._until(lambda: self.state() in (states or ("active",)), "is unsealed")
 
     def initialise(self) -> None:
         """Make a new server's keys and unseal it."""
         made = self.admin.sys.initialize(_SHARES, _THRESHOLD)
         self.root, self.unseal_keys = made["root_token"], made["keys"]
         self.unseal()
+
+    def join(self, other: VaultServer) -> None:
+        """Become a standby of a server with raft storage."""
+        self.admin.sys.join_raft_cluster(other.address)
+        self.root, self.unseal_keys = other.root, other.unseal_keys
+        self.unseal("standby")
+
+    def state(self) -> str:
+        """What it says of its health."""
+        answer = self.admin.sys.read_health_status(method="GET")
+        if isinstance(answer, dict):
+            return "active"
+        return _STATES.get(answer.status_code, str(answer.status_code))
 
     def role(self, name: str | None = None, **settings: str) -> Role:
         """Set it up for a signer as operators do; each role has a seed of its own.
@@ -213,7 +228,7 @@ class VaultServer:
         except requests.RequestException:
             return False
         # In dev mode it serves a moment before it has made its mounts.
-        return not self._is_dev or (not status["sealed"] and self._active())
+        return not self._is_dev or (not status["sealed"] and self._is_mounted())
 
     @property
     def _is_dev(self) -> bool:
@@ -222,11 +237,9 @@ class VaultServer:
     def _status(self) -> dict[str, Any]:
         return self.admin.sys.read_seal_status()
 
-    def _active(self) -> bool:
-        answer = self.admin.sys.read_health_status(method="GET")
-        if not isinstance(answer, dict):  # a status that is not 200: sealed or standby
-            return False
-        return not self._is_dev or "secret/" in self.admin.sys.list_mounted_secrets_engines()
+    def _is_mounted(self) -> bool:
+        active = self.state() == "active"
+        return active and "secret/" in self.admin.sys.list_mounted_secrets_engines()
 
     def _until(self, holds: Any, what: str) -> None:
         deadline = time.monotonic() + _WITHIN
@@ -252,14 +265,30 @@ def dev_vault(program: Path) -> Iterator[VaultServer]:
 @contextmanager
 def file_vault(program: Path, *, tls: bool = False) -> Iterator[VaultServer]:
     """Run a server that keeps everything in files, initialised and unsealed, optionally by TLS."""
-    with _folder() as folder, _port() as port:
+    with _configured(program, "file", tls=tls) as server:
+        server.initialise()
+        yield server
+
+
+@contextmanager
+def raft_pair(program: Path) -> Iterator[tuple[VaultServer, VaultServer]]:
+    """Run an active server and a standby, which share their storage; neither works alone."""
+    with _configured(program, "raft") as active, _configured(program, "raft") as standby:
+        active.initialise()
+        standby.join(active)
+        yield active, standby
+
+
+@contextmanager
+def _configured(program: Path, storage: str, *, tls: bool = False) -> Iterator[VaultServer]:
+    with _folder() as folder, _port() as port, _port() as cluster:
         certificate = _certificate(folder) if tls else None
-        config = folder / "vault.hcl"
-        config.write_text(_config(folder, port, certificate))
-        server = VaultServer(program, folder, port, (f"-config={config}",), ca_file=certificate)
-        for running in _running(server):
-            running.initialise()
-            yield running
+        server = VaultServer(
+            program, folder, port, (f"-config={folder / 'vault.hcl'}",), ca_file=certificate
+        )
+        (folder / "data").mkdir()
+        (folder / "vault.hcl").write_text(_config(server, storage, cluster))
+        yield from _running(server)
 
 
 def _running(server: VaultServer) -> Iterator[VaultServer]:
@@ -286,21 +315,22 @@ def _port() -> Iterator[int]:
         yield reservations.choose(_USUAL_PORT)
 
 
-def _config(folder: Path, port: int, certificate: Path | None) -> str:
-    secure = (
-        f'tls_cert_file = "{certificate}"\n  tls_key_file = "{folder / "key.pem"}"'
-        if certificate
-        else "tls_disable = true"
-    )
+def _config(server: VaultServer, storage: str, cluster_port: int) -> str:
+    secure = "tls_disable = true"
+    if server.ca_file:
+        key = server.folder / "key.pem"
+        secure = f'tls_cert_file = "{server.ca_file}"\n  tls_key_file = "{key}"'
     return f"""\
-storage "file" {{
-  path = "{folder / "data"}"
+storage "{storage}" {{
+  path = "{server.folder / "data"}"
 }}
 listener "tcp" {{
-  address = "{LOOPBACK}:{port}"
+  address = "{LOOPBACK}:{server.port}"
+  cluster_address = "{LOOPBACK}:{cluster_port}"
   {secure}
 }}
-api_addr = "{"https" if certificate else "http"}://{LOOPBACK}:{port}"
+api_addr = "{server.address}"
+cluster_addr = "https://{LOOPBACK}:{cluster_port}"
 disable_mlock = true
 log_level = "warn"
 """

@@ -8,12 +8,13 @@ from activities.signing.providers.local import open_local
 from activities.signing.providers.pkcs11 import open_pkcs11
 from activities.signing.providers.provider import KeyProvider
 from activities.signing.providers.settings import Environment, KeyProviderName, KeySettings
-from domain.errors import InvalidConfiguration
+from activities.signing.providers.vault import open_vault
 
 _Open = Callable[[KeySettings, Environment], Awaitable[KeyProvider]]
 
 _PROVIDERS: Final[Mapping[KeyProviderName, _Open]] = {
     "local": open_local,
+    "vault": open_vault,
     "pkcs11": open_pkcs11,
 }
 
@@ -24,16 +25,7 @@ async def open_keys(settings: KeySettings, environment: Environment) -> AsyncIte
 
     Raises `InvalidConfiguration` for a setting that is missing or wrong, and `Unavailable`.
     """
-    opener = _PROVIDERS.get(settings.key_provider)
-    if opener is None:
-        raise InvalidConfiguration(
-            f"this build has no key provider {settings.key_provider}",
-            field="KEY_PROVIDER",
-            value=settings.key_provider,
-            limit=", ".join(_PROVIDERS),
-            next_action="set KEY_PROVIDER to one of those",
-        )
-    keys = await opener(settings, environment)
+    keys = await _PROVIDERS[settings.key_provider](settings, environment)
     try:
         yield keys
     finally:
