@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from starters.local import anvil, postgres, probes, redis, temporal, treasury, workers
+from starters.local import anvil, codec, postgres, probes, redis, temporal, treasury, workers
 from starters.local.cache import exclusive
 from starters.local.errors import ComponentFailedError, LocalStackError, StartCancelledError
 from starters.local.graph import Step, run_steps
@@ -130,6 +130,7 @@ class Stack:
         self._cancelled = threading.Event()
         self._started: list[ProcessRecord] = []
         self._reservations = PortReservations()
+        self._chosen: dict[str, dict[str, int]] = {}
 
     @classmethod
     def remembered(
@@ -219,7 +220,7 @@ class Stack:
 
     def _steps(self) -> list[Step]:
         chains = tuple(anvil.name(chain_id) for chain_id in self.chains)
-        servers = (temporal.NAME, postgres.NAME, redis.NAME, *chains)
+        servers = (temporal.NAME, codec.NAME, postgres.NAME, redis.NAME, *chains)
         steps = [self._server(name) for name in servers]
         if self._external_temporal():
             steps[0] = Step(temporal.NAME, self._check_external_temporal)
@@ -245,6 +246,7 @@ class Stack:
                 return workers.spec(self.folder, worker, ports, self._services())
         makers: Mapping[str, Callable[[], ProcessSpec]] = {
             temporal.NAME: self._temporal_spec,
+            codec.NAME: self._codec_spec,
             postgres.NAME: lambda: postgres.spec(self.folder),
             redis.NAME: lambda: redis.spec(self.folder, self._ports(name, redis.USUAL_PORTS)),
             anvil.KEEPER: lambda: anvil.keeper_spec(self.folder, self._chain_ports()),
@@ -256,7 +258,16 @@ class Stack:
     def _temporal_spec(self) -> ProcessSpec:
         binary = temporal.ensure_temporal(self._report_fetching)
         ports = self._ports(temporal.NAME, temporal.USUAL_PORTS)
-        return temporal.spec(self.folder, ports, binary)
+        return temporal.spec(self.folder, ports, binary, codec.url(self._codec_port()))
+
+    def _codec_spec(self) -> ProcessSpec:
+        web_ui = os.environ.get("DEAL_WEB_UI", "")
+        if not self._external_temporal():
+            web_ui = temporal.web_ui(self._ports(temporal.NAME, temporal.USUAL_PORTS))
+        return codec.spec(self.folder, self._codec_port(), web_ui)
+
+    def _codec_port(self) -> int:
+        return self._ports(codec.NAME, codec.USUAL_PORTS)[codec.NAME]
 
     def _report_fetching(self, event: str) -> None:
         if self._cancelled.is_set():
@@ -269,11 +280,14 @@ class Stack:
             record = self._state.processes.get(name)
             if record is not None and record.alive():
                 return record.ports
+            if name in self._chosen:  # it and its neighbours have to be told the same
+                return self._chosen[name]
             chosen = {
                 label: self._reservations.choose(port, self._state.ports.get(label))
                 for label, port in usual.items()
             }
             self._state.ports |= chosen
+            self._chosen[name] = chosen
             return chosen
 
     def _chain_ports(self) -> dict[int, int]:
@@ -304,6 +318,7 @@ class Stack:
             chains=self._chain_ports(),
             treasury=self._state.treasury,
             config=project_dir() / "deploy" / "config",
+            codec=codec.variables(self.folder),
         )
 
     def _environment(self) -> dict[str, str]:
@@ -315,8 +330,7 @@ class Stack:
         environment["DEAL_DATABASE_URL"] = postgres.url(self.folder, "deal_reader")
         environment["DEAL_REDIS_URL"] = redis.url(services.redis_port)
         if not self._external_temporal():
-            ui_port = self._state.ports["temporal-ui"]
-            environment["DEAL_WEB_UI"] = f"http://{LOOPBACK}:{ui_port}"
+            environment["DEAL_WEB_UI"] = temporal.web_ui(self._state.ports)
         elif web_ui := os.environ.get("DEAL_WEB_UI"):
             environment["DEAL_WEB_UI"] = web_ui
         return {name: value for name, value in environment.items() if value}
@@ -463,6 +477,7 @@ class Stack:
             PortReservations() as self._reservations,
         ):
             self._state = load_state(self.folder)
+            self._chosen.clear()
             yield
 
     def _save(self) -> None:

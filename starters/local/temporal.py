@@ -43,26 +43,33 @@ DYNAMIC_CONFIG = {
 _SQLITE_PRAGMAS = {"journal_mode": "WAL", "synchronous": "NORMAL"}
 
 
-def spec(stack: Path, ports: Mapping[str, int], binary: Path) -> ProcessSpec:
-    """Return how to run the development server, its data in `temporal/` of the stack's folder."""
+def spec(stack: Path, ports: Mapping[str, int], binary: Path, codec: str) -> ProcessSpec:
+    """Return how to run the development server, its data in `temporal/` of the stack's folder.
+
+    `codec` is the address of the server by which its Web UI has payloads decrypted.
+    """
     folder = stack / "temporal"
     folder.mkdir(parents=True, exist_ok=True)
-    ui_port = ports["temporal-ui"]
     return ProcessSpec(
         name=NAME,
-        command=_command(binary, folder / "temporal.sqlite", ports),
+        command=_command(binary, folder / "temporal.sqlite", ports, codec),
         environment=base_environment(stack, folder),
         folder=folder,
         log=stack / "logs" / "temporal.log",
         # Through the UI to the frontend to the namespace: all that users of the server need.
-        probe=f"http://{LOOPBACK}:{ui_port}/api/v1/namespaces/{NAMESPACE}",
+        probe=f"{web_ui(ports)}/api/v1/namespaces/{NAMESPACE}",
         stage=1,
         ports=ports,
-        address=f"{LOOPBACK}:{ports['temporal']}, http://{LOOPBACK}:{ui_port}",
+        address=f"{LOOPBACK}:{ports['temporal']}, {web_ui(ports)}",
     )
 
 
-def _command(binary: Path, database: Path, ports: Mapping[str, int]) -> tuple[str, ...]:
+def web_ui(ports: Mapping[str, int]) -> str:
+    """Return where the Web UI is."""
+    return f"http://{LOOPBACK}:{ports['temporal-ui']}"
+
+
+def _command(binary: Path, database: Path, ports: Mapping[str, int], codec: str) -> tuple[str, ...]:
     pragmas = [f"--sqlite-pragma={name}={value}" for name, value in _SQLITE_PRAGMAS.items()]
     config = [f"--dynamic-config-value={key}={value}" for key, value in DYNAMIC_CONFIG.items()]
     return (
@@ -72,6 +79,7 @@ def _command(binary: Path, database: Path, ports: Mapping[str, int]) -> tuple[st
         f"--ip={LOOPBACK}",
         f"--port={ports['temporal']}",
         f"--ui-port={ports['temporal-ui']}",
+        f"--ui-codec-endpoint={codec}",
         f"--http-port={ports['temporal-http']}",
         f"--metrics-port={ports['temporal-metrics']}",
         f"--db-filename={database}",

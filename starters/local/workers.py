@@ -61,6 +61,7 @@ class Services:
     chains: Mapping[int, int]
     treasury: str
     config: Path
+    codec: Mapping[str, str]
 
 
 def default_workers(chains: tuple[int, ...]) -> tuple[WorkerSpec, ...]:
@@ -134,6 +135,7 @@ def common(services: Services) -> dict[str, str]:
     """Return what every worker and the command line need."""
     return {
         **services.temporal,
+        **services.codec,
         "DEAL_ENVIRONMENT": "development",
         "DEAL_CONFIG_DIR": str(services.config),
         "DEAL_TREASURY_ADDRESS": services.treasury,

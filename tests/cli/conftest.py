@@ -43,6 +43,8 @@ def deal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Deal:
             monkeypatch.delenv(name)
     monkeypatch.setenv("DEAL_LOCAL_DIR", str(tmp_path / "no-stack"))
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("DEAL_ENVIRONMENT", "development")
+    monkeypatch.setenv("DEAL_CODEC_KEYS", "off")  # what is connected to here is a stand-in
 
     def run(*arguments: str, stdin: str | None = None) -> Answer:
         result = CliRunner().invoke(app, arguments, input=stdin)

@@ -12,7 +12,6 @@ import pytest
 import pytest_asyncio
 from temporalio import workflow
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
@@ -39,6 +38,7 @@ from starters.deals.launch import launch, newest_view
 from starters.deals.reading import RecordsReader
 from starters.local.temporal import ensure_temporal
 from tests.activities.deals import samples
+from tests.support.codec import encrypting_converter
 from workers.runtime.connect import connect
 from workflows.deal.messages import CommandMessage, TransactionMessage
 from workflows.deal.workflow import TASK_QUEUE, workflow_id
@@ -129,7 +129,7 @@ async def temporal() -> AsyncIterator[Client]:
     """A development server, and a client as our own `connect` makes it."""
     binary = await asyncio.to_thread(ensure_temporal)
     environment = await WorkflowEnvironment.start_local(
-        dev_server_existing_path=str(binary), data_converter=pydantic_data_converter
+        dev_server_existing_path=str(binary), data_converter=encrypting_converter()
     )
     async with environment:
         yield environment.client
@@ -351,6 +351,8 @@ async def test_without_workers_a_look_is_unavailable_and_a_change_unknown(
 
 async def test_no_server_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")
+    monkeypatch.setenv("DEAL_ENVIRONMENT", "development")
+    monkeypatch.setenv("DEAL_CODEC_KEYS", "off")
     with pytest.raises(Unavailable) as caught:
         await connect()
     assert caught.value.problem.value == "127.0.0.1:1"

@@ -32,7 +32,8 @@ def environment(**changes: str) -> dict[str, str]:
         for name, value in os.environ.items()
         if name in {"PATH", "HOME"} or name.startswith("COVERAGE_")
     }
-    return kept | {"DEAL_LOCAL_DIR": "/nonexistent", "PYTHONPATH": str(ROOT)} | changes
+    nothing = {"DEAL_ENVIRONMENT": "development", "DEAL_CODEC_KEYS": "off"}
+    return kept | {"DEAL_LOCAL_DIR": "/nonexistent", "PYTHONPATH": str(ROOT)} | nothing | changes
 
 
 def run(*arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:

@@ -7,7 +7,6 @@ import pytest
 import pytest_asyncio
 from temporalio import workflow
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
@@ -20,6 +19,7 @@ from starters.deals import releasing
 from starters.deals.releasing import release_chain
 from starters.local.temporal import ensure_temporal
 from tests.cli.conftest import Deal
+from tests.support.codec import encrypting_converter
 from tests.support.postgres import Database
 from workflows.deal.workflow import TASK_QUEUE
 
@@ -47,7 +47,7 @@ async def temporal() -> AsyncIterator[Client]:
     """A development server with a worker for the stand-in."""
     binary = await asyncio.to_thread(ensure_temporal)
     environment = await WorkflowEnvironment.start_local(
-        dev_server_existing_path=str(binary), data_converter=pydantic_data_converter
+        dev_server_existing_path=str(binary), data_converter=encrypting_converter()
     )
     async with (
         environment,

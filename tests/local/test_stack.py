@@ -90,7 +90,7 @@ def test_down_leaves_no_process_and_no_port(make: StackMaker, folder: Path) -> N
     stack.up()
     ports = load_state(folder).ports.values()
     pids = [component.pid for component in stack.status()]
-    assert len(pids) == len(stack.status()) == 6
+    assert len(pids) == len(stack.status()) == 7
     assert not any(is_free(port) for port in ports)
 
     stack.down()
@@ -131,7 +131,7 @@ def test_another_block_time_restarts_only_the_chain(make: StackMaker) -> None:
 def test_up_brings_back_what_was_killed_and_nothing_else(make: StackMaker) -> None:
     stack = make()
     stack.up()
-    for name in ("temporal", "postgres", "redis", "chain-138", "keeper"):
+    for name in ("temporal", "codec", "postgres", "redis", "chain-138", "keeper"):
         before = {component.name: component.pid for component in stack.status()}
         stack.kill(name)
         assert [c.name for c in stack.status() if not c.healthy] == [name]
@@ -253,7 +253,7 @@ def test_servers_of_a_killed_start_are_found(make: StackMaker, folder: Path) -> 
     stack = make()
     stack.up()
     (folder / "stack.json").unlink()  # as if the starter had died before it could write it
-    assert len(marked(folder)) == 5
+    assert len(marked(folder)) == 6
     stack.up()
     assert {process.pid for process in marked(folder)} == {c.pid for c in stack.status()}
     (folder / "stack.json").unlink()
@@ -297,7 +297,7 @@ def test_a_failing_worker_does_not_take_down_what_ran_before(make: StackMaker) -
     failing = WorkerSpec("failing", WORKER.module, ("fail",))
     with pytest.raises(ComponentFailedError):
         make(worker_specs=(failing,)).up()
-    assert len(make().status()) == 5
+    assert len(make().status()) == 6
     assert all(component.healthy for component in make().status())
 
 
@@ -366,7 +366,7 @@ def test_an_interrupted_up_leaves_nothing_half_started(
         starter.send_signal(number)
         starter.send_signal(number)  # an impatient user
         starter.communicate(timeout=60)
-    assert running == 7
+    assert running == 8
     assert starter.returncode != 0
     assert marked(folder) == []
     assert make().status() == []

@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 from temporalio.client import WorkflowHistory
-from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.converter import DataConverter
 from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
 from domain.deals import DealStatus
 from tests.replay.export import HISTORIES
 from tests.replay.stories import STORIES
+from tests.support.codec import encrypting_converter
 from tests.support.desk import Desk
 from workers.deals import WORKFLOW_RUNNER
+from workers.runtime.codec import ENCODING
 from workflows.deal.workflow import DealWorkflow
 
 KEPT = {file.stem: file.read_text() for file in sorted(HISTORIES.glob("*.json"))}
@@ -29,12 +31,16 @@ ENDS = {
 STARTED = "EVENT_TYPE_ACTIVITY_TASK_SCHEDULED"
 
 
-def replayer() -> Replayer:
+def replayer(converter: DataConverter) -> Replayer:
     return Replayer(
-        workflows=[DealWorkflow],
-        workflow_runner=WORKFLOW_RUNNER,
-        data_converter=pydantic_data_converter,
+        workflows=[DealWorkflow], workflow_runner=WORKFLOW_RUNNER, data_converter=converter
     )
+
+
+@pytest.fixture
+def converter() -> DataConverter:
+    """One with a codec, which leaves histories from before it as they are."""
+    return encrypting_converter()
 
 
 def history_of(events: dict[str, Any]) -> WorkflowHistory:
@@ -46,19 +52,21 @@ def test_a_history_of_every_story_is_kept() -> None:
 
 
 @pytest.mark.parametrize("name", KEPT)
-async def test_a_kept_history_replays(name: str) -> None:
-    result = await replayer().replay_workflow(history_of(json.loads(KEPT[name])))
+async def test_a_kept_history_replays(name: str, converter: DataConverter) -> None:
+    result = await replayer(converter).replay_workflow(history_of(json.loads(KEPT[name])))
     assert result.replay_failure is None
 
 
 @pytest.mark.parametrize("name", KEPT)
-async def test_a_history_in_another_order_does_not_replay(name: str) -> None:
+async def test_a_history_in_another_order_does_not_replay(
+    name: str, converter: DataConverter
+) -> None:
     events = json.loads(KEPT[name])
     scheduled = [event for event in events["events"] if event["eventType"] == STARTED]
     kinds = [e["activityTaskScheduledEventAttributes"]["activityType"] for e in scheduled]
     kinds[2]["name"], kinds[3]["name"] = kinds[3]["name"], kinds[2]["name"]
     with pytest.raises(NondeterminismError):
-        await replayer().replay_workflow(history_of(events))
+        await replayer(converter).replay_workflow(history_of(events))
 
 
 @pytest.mark.parametrize("story", sorted(STORIES))
@@ -66,7 +74,13 @@ async def test_a_deal_that_just_ended_replays_and_tells_its_story(desk: Desk, st
     deal_id = await STORIES[story](desk)
     assert (await desk.end(deal_id)).status is ENDS[story]
     history = await desk.handle(deal_id).fetch_history()
-    result = await replayer().replay_workflow(history)
+    encodings = {
+        payload.metadata["encoding"]
+        for event in history.events
+        for payload in event.workflow_execution_started_event_attributes.input.payloads
+    }
+    assert encodings == {ENCODING}
+    result = await replayer(desk.client.data_converter).replay_workflow(history)
     assert result.replay_failure is None
     untold = [
         event["eventType"]

@@ -6,7 +6,21 @@ import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from starters.local.temporal import ensure_temporal
+from tests.support.codec import codec_variables
 from tests.support.postgres import Postgres
+
+
+@pytest.fixture(scope="session")
+def codec(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What tells a process of one key file."""
+    return codec_variables(tmp_path_factory.mktemp("codec"))
+
+
+@pytest.fixture
+def encrypted(codec: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have this process, and those it starts, encrypt with the keys of that file."""
+    for name, value in codec.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture(scope="session")

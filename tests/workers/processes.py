@@ -12,11 +12,19 @@ from typing import Any, Final
 
 SECONDS: Final = 30.0
 _OURS: Final = ("DEAL_", "TEMPORAL_", "OTEL_")
+_KEPT: Final = "DEAL_CODEC_"
 
 
 def bare_environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment with these variables in place of everything of ours."""
-    kept = {k: v for k, v in os.environ.items() if not k.upper().startswith(_OURS)}
+    """This process's environment with these variables in place of everything of ours.
+
+    All but the codec's keys: what a test and its process send each other has to be readable.
+    """
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(_KEPT) or not name.upper().startswith(_OURS)
+    }
     return kept | variables
 
 

@@ -4,12 +4,32 @@ import os
 import socket
 import subprocess
 import sys
+from uuid import uuid4
 
 import pytest
-from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio import workflow
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from domain.errors import InvalidConfiguration, Unavailable
+from domain.errors import InvalidConfiguration, LimitExceeded, Unavailable
+from domain.identifiers import DealId
+from starters.deals.failures import domain_errors
+from workers.runtime.codec import ENCODING
 from workers.runtime.connect import connect
+from workers.runtime.failures import application_error
+
+pytestmark = pytest.mark.usefixtures("encrypted")
+REFUSED = LimitExceeded(
+    "the loan is too large", next_action="ask for less", field="ltv", value=1, limit="0.30"
+)
+
+
+@workflow.defn
+class Refusing:
+    """Fails with a problem, as a deal does."""
+
+    @workflow.run
+    async def run(self, _: str) -> None:
+        raise application_error(REFUSED)
 
 
 @pytest.fixture(autouse=True)
@@ -27,8 +47,42 @@ async def test_it_connects_to_where_the_environment_says(
     client = await connect()
     assert client.service_client.config.target_host == temporal_address
     assert client.namespace == "default"
-    assert client.data_converter is pydantic_data_converter
     assert await client.service_client.check_health()
+
+
+async def test_temporal_keeps_no_word_of_a_failure_and_gives_the_same_problem_back(
+    temporal_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEMPORAL_ADDRESS", temporal_address)
+    client = await connect()
+    runner, queue = UnsandboxedWorkflowRunner(), uuid4().hex
+    async with Worker(client, task_queue=queue, workflows=[Refusing], workflow_runner=runner):
+        handle = await client.start_workflow(
+            Refusing.run, "for bank-one", id=queue, task_queue=queue, static_summary="10 ETH"
+        )
+        with pytest.raises(LimitExceeded) as caught, domain_errors(DealId("x")):
+            await handle.result()
+    assert caught.value.problem == REFUSED.problem
+    history = await handle.fetch_history()
+    begun, failed = history.events[0], history.events[-1]
+    (sent,) = begun.workflow_execution_started_event_attributes.input.payloads
+    failure = failed.workflow_execution_failed_event_attributes.failure
+    (details,) = failure.application_failure_info.details.payloads
+    payloads = (sent, details, begun.user_metadata.summary, failure.encoded_attributes)
+    assert {payload.metadata["encoding"] for payload in payloads} == {ENCODING}
+    assert (failure.message, failure.stack_trace) == ("Encoded failure", "")
+    kept = b"".join(event.SerializeToString() for event in history.events)
+    assert not [word for word in (b"bank-one", b"loan", b"10 ETH", b"0.30") if word in kept]
+
+
+async def test_without_keys_nobody_connects(
+    temporal_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEMPORAL_ADDRESS", temporal_address)
+    monkeypatch.setenv("DEAL_CODEC_KEYS_FILE", "/nowhere/keys.json")
+    with pytest.raises(InvalidConfiguration) as caught:
+        await connect()
+    assert caught.value.problem.field == "DEAL_CODEC_KEYS_FILE"
 
 
 async def test_the_namespace_is_the_environments_too(

@@ -15,6 +15,8 @@ from tests.workers.processes import ended, running, told_to_stop, until
 from workers.runtime.connect import connect
 from workers.runtime.process import database_pool
 
+pytestmark = pytest.mark.usefixtures("encrypted")
+
 DATABASE = "postgresql://nobody@127.0.0.1:1/nothing"
 WORKER = """
 import asyncio

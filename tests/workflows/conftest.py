@@ -11,7 +11,6 @@ from uuid import uuid4
 
 import pytest
 from temporalio.client import Client, WorkflowHandle
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
@@ -20,6 +19,7 @@ from domain.identifiers import DealId
 from domain.views import DealView
 from starters.deals.client import DealClient
 from starters.local import temporal
+from tests.support.codec import encrypting_converter
 from tests.support.desk import WITHIN, first_view
 from tests.support.namespace import polling
 from tests.workflows.fakes import (
@@ -92,7 +92,7 @@ class Theatre:
 async def theatre() -> AsyncIterator[Theatre]:
     """The server, and workers with fakes on every queue."""
     async with await WorkflowEnvironment.start_local(
-        data_converter=pydantic_data_converter,
+        data_converter=encrypting_converter(),
         dev_server_existing_path=str(await asyncio.to_thread(temporal.ensure_temporal)),
         dev_server_log_level="error",
         dev_server_extra_args=[

@@ -2,14 +2,19 @@
 
 from collections.abc import Sequence
 from functools import cache
+from typing import Final
 
 from temporalio.client import Client, GrpcCompression, Interceptor
-from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.converter import DataConverter
 from temporalio.envconfig import ClientConfig
 from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig
 from temporalio.service import RPCError
 
 from domain.errors import InvalidConfiguration, Unavailable
+from workers.runtime.codec import EncryptingCodec, data_converter
+from workers.runtime.codec_keys import open_key_ring
+
+DEFAULT_NAMESPACE: Final = "default"
 
 
 @cache
@@ -26,8 +31,10 @@ async def connect(
 ) -> Client:
     """Connect as the environment says (``TEMPORAL_ADDRESS``, ``TEMPORAL_NAMESPACE``, TLS, key).
 
+    Payloads are encrypted with the keys that the environment names (`CodecSettings`).
+
     Raises `InvalidConfiguration` if the environment makes no sense, and `Unavailable` if Temporal
-    does not answer.
+    or the place of the keys does not answer.
     """
     try:
         options = ClientConfig.load_client_connect_config()
@@ -38,10 +45,11 @@ async def connect(
         ) from error
     address = options.get("target_host") or "localhost:7233"
     options["target_host"] = address
+    converter = await encrypting_converter(options.get("namespace") or DEFAULT_NAMESPACE)
     try:
         return await Client.connect(
             **options,
-            data_converter=pydantic_data_converter,
+            data_converter=converter,
             runtime=runtime,
             # Payloads are a few kilobytes: compressing them costs more than sending them.
             grpc_compression=GrpcCompression.NONE,
@@ -57,6 +65,15 @@ async def connect(
             actual=str(error).partition("\n")[0],
             next_action="start the local stack with `deal local up`, or set TEMPORAL_ADDRESS",
         ) from error
+
+
+async def encrypting_converter(namespace: str) -> DataConverter:
+    """Return the converter of a namespace's payloads, for the client and the replayer alike.
+
+    Raises `InvalidConfiguration` and `Unavailable`, for the place of the keys.
+    """
+    keys = await open_key_ring()
+    return data_converter(None if keys is None else EncryptingCodec(keys, namespace))
 
 
 def _unusable(field: str, value: str | None, error: Exception) -> InvalidConfiguration:

@@ -4,9 +4,9 @@ Each role has its own class, so a process can only see what its role needs.
 """
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from activities.signing.providers.settings import Environment, KeySettings
@@ -57,6 +57,33 @@ class Settings(BaseSettings):
         if any(field == known.validation_alias for known in cls.model_fields.values()):
             return field
         return f"{cls.model_config.get('env_prefix', '')}{field}".upper()
+
+
+class CodecSettings(Settings):
+    """Whatever talks to Temporal: where the keys of its payloads are."""
+
+    codec_keys: Literal["vault", "file", "off"] = "vault"
+    """`off` leaves payloads readable to Temporal; it is refused in production."""
+    codec_keys_file: Path | None = None
+    codec_vault_path: str = "deal/deal-codec/keys"
+    """Mount and path of the keys, in a KV engine of version 2."""
+
+    vault_addr: str | None = Field(default=None, validation_alias="VAULT_ADDR")
+    vault_namespace: str | None = Field(default=None, validation_alias="VAULT_NAMESPACE")
+    vault_cacert: Path | None = Field(default=None, validation_alias="VAULT_CACERT")
+    vault_role_id_file: Path | None = None
+    vault_secret_id_file: Path | None = None
+
+
+class CodecServerSettings(CodecSettings):
+    """The codec server: who may ask it, and where it listens."""
+
+    codec_server_address: str = "127.0.0.1:8081"
+    """``host:port``; anything but loopback needs `codec_server_token_file`."""
+    codec_server_token_file: Path | None = None
+    """A file with the bearer token that whoever asks must send; needed in production."""
+    web_ui: str | None = None
+    """The Web UI, the one page whose scripts may ask."""
 
 
 class WorkerSettings(Settings):

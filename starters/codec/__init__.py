@@ -1,0 +1,1 @@
+"""The codec for people: a server that decrypts for the Web UI, and the keys' life."""
