@@ -30,13 +30,16 @@ _DEFECTS = (
 
 
 @contextmanager
-def running_stack(block_time: int | None, chains: tuple[int, ...]) -> Iterator[Stack]:
+def running_stack(
+    block_time: int | None, chains: tuple[int, ...], keys: Mapping[str, str] | None = None
+) -> Iterator[Stack]:
     """Run a stack; it has to end without a process or a port left behind, or an error logged.
 
-    `block_time` is in seconds; None mines every transaction at once.
+    `block_time` is in seconds; None mines every transaction at once. `keys` chooses a key store: it
+    is what the signer's environment says of it.
     """
     folder = Path(tempfile.mkdtemp(prefix="deal-e2e-"))
-    stack = Stack(folder, block_time, chains, worker_specs=measured_workers(chains))
+    stack = Stack(folder, block_time, chains, worker_specs=measured_workers(chains, keys or {}))
     try:
         with own_environment():
             stack.up()
@@ -49,10 +52,15 @@ def running_stack(block_time: int | None, chains: tuple[int, ...]) -> Iterator[S
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def measured_workers(chains: tuple[int, ...]) -> tuple[WorkerSpec, ...]:
+def measured_workers(
+    chains: tuple[int, ...], keys: Mapping[str, str] | None = None
+) -> tuple[WorkerSpec, ...]:
     """The usual workers; if these tests are measured by coverage, they are as well."""
     passed_on = {name: value for name, value in os.environ.items() if name.startswith(_COVERAGE)}
-    return tuple(replace(spec, environment=passed_on) for spec in default_workers(chains))
+    return tuple(
+        replace(spec, environment=passed_on | dict(keys or {} if spec.keys else {}))
+        for spec in default_workers(chains)
+    )
 
 
 def left_behind(stack: Stack) -> list[str]:
