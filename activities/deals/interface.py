@@ -1,8 +1,9 @@
-"""The records as workflows see them: local activities of the deals worker."""
+"""The records as workflows see them: local activities of the deals worker, but for a deal's end."""
 
 from abc import ABC, abstractmethod
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from temporalio import activity
 
 from domain.views import DealView, StepView
@@ -18,10 +19,15 @@ class DealRecord(BaseModel):
 
     view: DealView
     step: StepView | None = None
+    run_id: str = ""
+    """The run of the workflow, and below how long its history was when the task began that says
+    this. A task can be lost after it has recorded something; the one that replaces it knows more.
+    """
+    history_length: Annotated[int, Field(ge=0)] = 0
 
 
 class RecordActivities(ABC):
-    """Idempotent by the view's version; an older version never overwrites a newer one."""
+    """Idempotent by the view's version; what is older never overwrites what is newer."""
 
     @abstractmethod
     @activity.defn

@@ -35,11 +35,18 @@ WITH given AS (
         settlement_par = given.settlement_par,
         settlement_profit_usd8 = given.settlement_profit_usd8,
         version = given.version,
+        run_id = given.run_id,
+        history_length = given.history_length,
         updated_at = given.updated_at
     FROM given
     WHERE deal.deal_id = given.deal_id
         AND deal.request_digest = given.request_digest
-        AND deal.version = given.version - 1
+        AND CASE WHEN given.version > deal.version THEN
+            given.version = deal.version + 1
+            AND (given.run_id <> deal.run_id OR given.history_length >= deal.history_length)
+        ELSE
+            given.run_id <> deal.run_id OR given.history_length > deal.history_length
+        END
     RETURNING deal.version
 ), written AS (
     SELECT version FROM added UNION ALL SELECT version FROM changed
@@ -88,12 +95,14 @@ class Records(RecordActivities):
     async def record_deal(self, record: DealRecord) -> None:
         """Write the deal and its step, or nothing if this version is known already.
 
-        Raises `Conflict` (a version in between is missing, or the deal id is another request's),
-        `NotAllowed` (the status may not follow the one recorded) and `Unavailable`.
+        A version that a later workflow task says anew replaces the one recorded, and one that a
+        task says which was given up is not heard. Raises `Conflict` (a version in between is
+        missing, or the deal id is another request's), `NotAllowed` (the status may not follow the
+        one recorded) and `Unavailable`.
         """
         view = record.view
         steps = [] if record.step is None else [_step_row(record.step)]
-        parameters = {"deal": _jsonb(_deal_row(view)), "steps": _jsonb(steps)}
+        parameters = {"deal": _jsonb(_deal_row(record)), "steps": _jsonb(steps)}
         try:
             async with self._pool.connection() as connection:
                 answer = await (await connection.execute(_RECORD, parameters)).fetchone()
@@ -155,12 +164,15 @@ def _jsonb(value: object) -> Jsonb:
     return Jsonb(value, dumps=lambda data: json.dumps(data).replace("\\u0000", "\\ufffd"))
 
 
-def _deal_row(view: DealView) -> dict[str, Any]:
+def _deal_row(record: DealRecord) -> dict[str, Any]:
     """The row of `deals.deals`, as JSON."""
+    view = record.view
     request = view.request
     fields = view.model_dump(mode="json", exclude={"steps", "settlement", "request"})
     settlement = view.settlement
     return fields | {
+        "run_id": record.run_id,
+        "history_length": record.history_length,
         "deal_id": request.deal_id,
         "bank": request.bank,
         "module": request.module,

@@ -21,6 +21,7 @@ from domain.identifiers import DealId
 from domain.views import DealView
 from starters.local.state import load_environment
 from tests.e2e.test_commands import walk_to
+from tests.e2e.test_kills import killed
 from tests.support.books import IntentRow
 from tests.support.desk import WITHIN, Desk, eventually
 from tests.support.node import Node
@@ -101,13 +102,17 @@ async def in_the_pool(desk: Desk, deal_id: str, attempts: int) -> list[str]:
     return wrap_of(desk, deal_id).attempts or []
 
 
-def mine_the_first(desk: Desk, node: Node, hashes: list[str]) -> None:
-    """Mine the first attempt although the newest has taken its place in the pool."""
+async def mine_the_first(desk: Desk, node: Node, hashes: list[str]) -> None:
+    """Mine the first attempt although the newest has taken its place in the pool.
+
+    The engine would send the newest again as soon as it is not in the pool.
+    """
     query = "SELECT raw FROM transactions.attempts WHERE transaction_hash = %s"
     ((raw,),) = desk.books.rows(query, hashes[0])
-    node.ask("anvil_dropTransaction", hashes[-1])
-    assert node.ask("eth_sendRawTransaction", "0x" + bytes(raw).hex()) == hashes[0]
-    node.mine()
+    async with killed(desk.stack, "chain"):
+        node.ask("anvil_dropTransaction", hashes[-1])
+        assert node.ask("eth_sendRawTransaction", "0x" + bytes(raw).hex()) == hashes[0]
+        node.mine()
 
 
 async def bump_for_ever(desk: Desk, deal_id: DealId, intent: str) -> None:
@@ -189,7 +194,7 @@ async def test_a_transaction_that_was_quicker_than_its_cancellation_stands(desk:
         name = wrap_of(desk, deal_id).intent_id
         cancelling = asyncio.create_task(act(desk, "cancel", name, "--wait"))
         hashes = await in_the_pool(desk, deal_id, 2)
-        mine_the_first(desk, node, hashes)
+        await mine_the_first(desk, node, hashes)
         answer = await cancelling
     assert (answer.code, answer.problem["code"]) == (1, "failed")
     assert answer.problem["value"] == hashes[0]

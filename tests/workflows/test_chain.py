@@ -11,6 +11,7 @@ from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.deals.interface import DealRecord
 from activities.transactions.interface import Action, ChainReleased, FillNonce, ReleaseChain
 from domain.deals import Command, DealRequest, DealStatus
 from domain.errors import DealError, NotAllowed, SigningRefused, TransactionReplaced
@@ -122,6 +123,25 @@ class Held:
 
 
 class TestNotices:
+    async def test_one_that_comes_while_the_end_is_recorded_takes_nothing_back(
+        self, theatre: Theatre
+    ) -> None:
+        deal = Held(theatre, "wrap/1/1")
+        deal.go_on.set()
+        told = asyncio.Event()
+
+        async def tell(record: DealRecord) -> None:
+            if record.view.status is DealStatus.COMPLETED and not told.is_set():
+                told.set()
+                elsewhere = receipt(deal.request, "wrap/1/1")
+                await deal.hear(1, mined=(elsewhere,))
+
+        deal.script.on_record = tell
+        await (await deal.reached()).end()
+        statuses = [record.view.status for record in deal.script.records]
+        assert statuses[-1] is DealStatus.COMPLETED
+        assert statuses.count(DealStatus.COMPLETED) == 1
+
     async def test_it_builds_upon_nothing_that_is_in_no_block(self, theatre: Theatre) -> None:
         deal = await Held(theatre, "collateralize/1/1").reached()
         await deal.hear(1, undone=("wrap/1/1",))

@@ -86,3 +86,10 @@ RECORD: Final = LocalActivityOptions(
     start_to_close_timeout=timedelta(seconds=10), retry_policy=_PATIENT
 )
 """Write the records; a deal does not move on without them."""
+
+CLOSE: Final = ActivityOptions(
+    start_to_close_timeout=timedelta(seconds=10),
+    heartbeat_timeout=_SILENCE,
+    retry_policy=_PATIENT,
+)
+"""Write the record of a deal's end, for as long as it takes."""

@@ -23,6 +23,7 @@ with workflow.unsafe.imports_passed_through():
         TransactionView,
     )
     from domain.deals import (
+        CLOSED,
         Command,
         DealRequest,
         DealStatus,
@@ -61,6 +62,7 @@ _EXIT_ATTEMPTS = 5
 _RETRY_AFTER = timedelta(seconds=2)
 _PROBE_FIRST = timedelta(seconds=1)
 _PROBE_LAST = timedelta(minutes=5)
+_END_IN_HISTORY = "end-in-history"
 
 
 def workflow_id(deal_id: str) -> str:
@@ -500,18 +502,36 @@ class DealWorkflow:
         self._deal.updated_at = workflow.now()
         view = self._deal.view()
         workflow.set_current_details(details_of(view))
+        info = workflow.info()
+        record = DealRecord(
+            view=view.model_copy(update={"steps": ()}),
+            step=step,
+            run_id=info.run_id,
+            history_length=info.get_current_history_length(),
+        )
         try:
-            await workflow.execute_local_activity_method(
-                RecordActivities.record_deal,
-                DealRecord(view=view.model_copy(update={"steps": ()}), step=step),
-                summary=f"Record {self._deal.status}",
-                **options.RECORD,
-            )
+            await self._write(record)
         except ActivityError as error:
             # Records that contradict the workflow are a defect. Failing the task, not the deal,
             # holds the deal where it is until the defect is mended.
             msg = f"the records refuse version {view.version}: {problem_of(error).message}"
             raise RuntimeError(msg) from error
+
+    async def _write(self, record: DealRecord) -> None:
+        """Have it written: on the way by a local activity, which costs no round trip to Temporal.
+
+        The task that ran one can be lost, and what it recorded be taken back. A deal's end must
+        not be: it is recorded when the history has it.
+        """
+        summary = f"Record {record.view.status}"
+        if record.view.status not in CLOSED or not workflow.patched(_END_IN_HISTORY):
+            await workflow.execute_local_activity_method(
+                RecordActivities.record_deal, record, summary=summary, **options.RECORD
+            )
+        else:
+            await workflow.execute_activity_method(
+                RecordActivities.record_deal, record, summary=summary, **options.CLOSE
+            )
 
 
 def _refusal(problem: Problem) -> ApplicationError:

@@ -144,6 +144,55 @@ async def test_retries_at_the_same_time_record_once(pool: Pool, reader: RecordsR
     assert await recorded(reader, first) == second.model_copy(update={"steps": (step,)})
 
 
+async def said(
+    records: Records, view: DealView, history_length: int, step: StepView | None = None
+) -> None:
+    """Record one version as a workflow task says it that begins with so many events."""
+    record = DealRecord(view=view, step=step, run_id="run", history_length=history_length)
+    await records.record_deal(record)
+
+
+async def test_what_a_lost_task_recorded_is_replaced_by_what_the_next_one_says(
+    pool: Pool, reader: RecordsReader
+) -> None:
+    records, first = Records(pool), samples.view("lost")
+    running = samples.later(first, DealStatus.EXECUTING)
+    paused = samples.later(running, DealStatus.PAUSED)
+    await said(records, first, 3)
+    await said(records, running, 3)
+    await said(records, paused, 20)
+    swap = samples.step(Step.SWAP, "lost")
+    anew = samples.later(running, doing="resumed before it was paused")
+    await said(records, anew, 23, swap)
+    assert await recorded(reader, first) == anew.model_copy(update={"steps": (swap,)})
+    unwinding = samples.later(anew, DealStatus.UNWINDING)
+    await said(records, unwinding, 23)
+    assert (await recorded(reader, first)).status is DealStatus.UNWINDING
+
+
+async def test_what_a_lost_task_says_too_late_is_not_heard(
+    pool: Pool, reader: RecordsReader
+) -> None:
+    records, first = Records(pool), samples.view("late")
+    running = samples.later(first, DealStatus.EXECUTING)
+    await said(records, first, 3)
+    await said(records, running, 23)
+    for late in (first, running, samples.later(running, DealStatus.PAUSED)):
+        await said(records, late, 20)
+    assert await recorded(reader, first) == running
+
+
+async def test_an_end_is_never_taken_back(pool: Pool, reader: RecordsReader) -> None:
+    records, first = Records(pool), samples.view("ended")
+    running = samples.later(first, DealStatus.EXECUTING)
+    done = samples.later(running, DealStatus.COMPLETED)
+    for view in (first, running, done):
+        await said(records, view, 3)
+    with pytest.raises(NotAllowed, match="refuse"):
+        await said(records, running, 23)
+    assert (await recorded(reader, first)).status is DealStatus.COMPLETED
+
+
 async def test_a_step_that_is_told_again_later_replaces_what_was_told(
     pool: Pool, reader: RecordsReader
 ) -> None:
