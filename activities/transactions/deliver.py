@@ -170,7 +170,7 @@ class Deliverer:
         finality = self._profile.finality
         highest = max((i.block_number for i in outcome.inclusions), default=sighting.head)
         final = finality.kind == "depth" and sighting.head - highest >= finality.depth
-        await self._store.include(outcome.inclusions, final=final)
+        await self._store.include(outcome.inclusions)
         return Delivery(outcome=outcome, final=final)
 
     async def _overdue(self, watch: _Watch) -> DealError:

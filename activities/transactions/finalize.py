@@ -5,6 +5,7 @@ from typing import Final
 
 from activities.rpc.client import Rpc
 from activities.transactions.broadcast import Broadcaster
+from activities.transactions.promises import Promises
 from activities.transactions.store import Pool
 from activities.transactions.tracker import Tracker
 from activities.transactions.unsettled import Unsettled, UnsettledStore
@@ -26,6 +27,7 @@ class Finalizer:
         self._pause = max(_LEAST_PAUSE_SECONDS, profile.block_time_seconds / 2)
         self._intents = UnsettledStore(profile.chain_id, pool)
         self._tracker = Tracker(profile, rpc)
+        self._promises = Promises(profile, rpc, pool)
         self._broadcaster = broadcaster
 
     async def finalize(self, deal_id: DealId) -> tuple[Receipt, ...]:
@@ -35,9 +37,13 @@ class Finalizer:
         another result. Raises `Unavailable` if the node does not answer.
         """
         while intents := await self._signed(deal_id):
-            look = await self._tracker.look(intents)
-            await self._intents.apply(look.changes)
-            after = {change.intent.intent_id: change.path[-1] for change in look.changes}
+            checkpoint = await self._promises.checkpoint()
+            blocks = [checkpoint[0]] if checkpoint else []
+            look = await self._tracker.look(intents, blocks=blocks)
+            # A chain that has broken its promise is the monitor's to deal with.
+            changes = (await self._promises.check(look, checkpoint)).allowed(look.changes)
+            await self._intents.apply(changes)
+            after = {change.intent.intent_id: change.path[-1] for change in changes}
             await self._broadcaster.send(
                 [
                     intent.attempts[-1]

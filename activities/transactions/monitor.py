@@ -113,10 +113,10 @@ class ChainMonitor:
         intents = await self._intents.all()
         blocks = [checkpoint[0]] if checkpoint else []
         look = await self._tracker.look(intents, accounts=[self._treasury], blocks=blocks)
-        broken = await self.promises.check(look, checkpoint)
-        if broken is not None:
-            await self._on_violation(broken)
-        made = await self._intents.apply(look.changes)
+        standing = await self.promises.check(look, checkpoint)
+        if standing.broken is not None:
+            await self._on_violation(standing.broken)
+        made = await self._intents.apply(standing.allowed(look.changes))
         await self._tell_of(made)
         await self._send_what_is_missing(intents, look)
         health = await self._nonces.check(look.nonces)

@@ -1,5 +1,7 @@
 """What a chain has called final must stay: how it is checked, and what follows if it does not."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from psycopg.types.json import Jsonb
@@ -7,15 +9,24 @@ from psycopg.types.json import Jsonb
 from activities.rpc.client import Rpc
 from activities.transactions.store import Pool
 from activities.transactions.tracker import Look, Tracker
-from activities.transactions.unsettled import UnsettledStore
+from activities.transactions.unsettled import Change, UnsettledStore
 from domain.chains import ChainProfile
 from domain.errors import OutcomeUnknown, Problem
+from domain.transactions import IntentState
 
 _PAGE: Final = 100
 _CHECKPOINT: Final = """
 SELECT block_number, block_hash FROM transactions.checkpoints WHERE chain_id = %s
 """
+_BEGIN: Final = """
+INSERT INTO transactions.checkpoints (chain_id, block_number, block_hash) VALUES (%s, %s, %s)
+ON CONFLICT (chain_id) DO NOTHING RETURNING chain_id
+"""
 _ADVANCE: Final = """
+UPDATE transactions.checkpoints SET block_number = %s, block_hash = %s, updated_at = now()
+WHERE chain_id = %s AND block_number = %s AND block_hash = %s RETURNING chain_id
+"""
+_ACCEPT: Final = """
 INSERT INTO transactions.checkpoints (chain_id, block_number, block_hash) VALUES (%s, %s, %s)
 ON CONFLICT (chain_id) DO UPDATE SET block_number = excluded.block_number,
     block_hash = excluded.block_hash, updated_at = now()
@@ -33,6 +44,28 @@ WHERE chain_id = %s AND cleared_at IS NULL RETURNING problem
 """
 
 
+Checkpoint = tuple[int, str]
+"""A block that was called final, by number and hash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a look says of the chain's promise.
+
+    `final` is whether that look may call anything final; `broken` is how the promise was broken.
+    """
+
+    final: bool = False
+    broken: OutcomeUnknown | None = None
+
+    def allowed(self, changes: Sequence[Change]) -> list[Change]:
+        """The changes, without calling anything final that must not be."""
+        if self.final:
+            return list(changes)
+        paths = [tuple(s for s in c.path if s is not IntentState.FINALIZED) for c in changes]
+        return [replace(c, path=path) for c, path in zip(changes, paths, strict=True) if path]
+
+
 class Promises:
     """Holds one chain to what it has called final."""
 
@@ -43,7 +76,7 @@ class Promises:
         self._tracker = Tracker(profile, rpc)
         self._intents = UnsettledStore(profile.chain_id, pool)
 
-    async def checkpoint(self) -> tuple[int, str] | None:
+    async def checkpoint(self) -> Checkpoint | None:
         """The newest block that was called final, by number and hash."""
         async with self._pool.connection() as connection:
             cursor = await connection.execute(_CHECKPOINT, (self._profile.chain_id,))
@@ -57,20 +90,23 @@ class Promises:
             row = await cursor.fetchone()
         return None if row is None else Problem.model_validate(row[0])
 
-    async def check(self, look: Look, checkpoint: tuple[int, str] | None) -> OutcomeUnknown | None:
-        """Advance the checkpoint, or return how the chain has broken its promise.
+    async def check(self, look: Look, checkpoint: Checkpoint | None) -> Standing:
+        """Hold the chain to the checkpoint, and move that on to what is final now.
 
-        A chain that has no block at that number yet says nothing: its node may only be behind.
+        Everything that is called final lies at or below a checkpoint that stood when it was, so
+        nothing of it can be taken back unnoticed. Where a block at that number is missing its node
+        may only be behind; where somebody else has moved the checkpoint meanwhile, they looked at
+        another moment. Then nothing is called final until the next look.
         """
-        if checkpoint is not None:
-            number, block_hash = checkpoint
-            block = look.blocks.get(number)
-            if block is not None and block.hash != block_hash:
-                return _broken(self._profile, number, block_hash, block.hash)
-            if block is None or look.finalized <= number:
-                return None
-        await self._advance(look)
-        return None
+        if checkpoint is None:
+            return Standing(final=await self._advance(look, None))
+        number, block_hash = checkpoint
+        block = look.blocks.get(number)
+        if block is not None and block.hash != block_hash:
+            return Standing(broken=_broken(self._profile, number, block_hash, block.hash))
+        if block is None:
+            return Standing(final=False)
+        return Standing(final=look.finalized <= number or await self._advance(look, checkpoint))
 
     async def latch(self, error: OutcomeUnknown) -> None:
         """Stop all signing on the chain until somebody has cleared it."""
@@ -105,14 +141,30 @@ class Promises:
             if gone:
                 await self._intents.definalize(gone)
             below = page[-1][0]
-        await self._advance(await self._tracker.look([]))
+        await self._accept(await self._tracker.look([]))
 
-    async def _advance(self, look: Look) -> None:
+    async def _advance(self, look: Look, checkpoint: Checkpoint | None) -> bool:
+        """Move the checkpoint on from where it was; False if it is not there any more."""
+        block = look.blocks.get(look.finalized)
+        if block is None:
+            return False
+        chain_id = self._profile.chain_id
+        async with self._pool.connection() as connection:
+            if checkpoint is None:
+                begin = (chain_id, block.number, block.hash)
+                cursor = await connection.execute(_BEGIN, begin)
+            else:
+                advance = (block.number, block.hash, chain_id, *checkpoint)
+                cursor = await connection.execute(_ADVANCE, advance)
+            return await cursor.fetchone() is not None
+
+    async def _accept(self, look: Look) -> None:
+        """Begin anew from what the chain calls final now."""
         block = look.blocks.get(look.finalized)
         if block is None:
             return
         async with self._pool.connection() as connection:
-            await connection.execute(_ADVANCE, (self._profile.chain_id, block.number, block.hash))
+            await connection.execute(_ACCEPT, (self._profile.chain_id, block.number, block.hash))
 
 
 def _broken(profile: ChainProfile, number: int, was: str, now: str) -> OutcomeUnknown:

@@ -297,8 +297,8 @@ class TransactionStore:
             cursor = await connection.execute(_REPLACED_BY_OTHERS, (intent_ids,))
             return {str(row[0]) for row in await cursor.fetchall()}
 
-    async def include(self, inclusions: Iterable[Inclusion], *, final: bool) -> None:
-        """Record receipts; with `final`, that they cannot be undone any more."""
+    async def include(self, inclusions: Iterable[Inclusion]) -> None:
+        """Record receipts. That they are final is for `Promises` to say."""
         inclusions = list(inclusions)
         async with (
             self._pool.connection() as connection,
@@ -308,8 +308,6 @@ class TransactionStore:
             moved = [(each.intent_id, each.block_hash) for each in inclusions]
             await cursor.executemany(_UNDO, moved)
             await cursor.executemany(_INCLUDE, [_inclusion_row(each) for each in inclusions])
-            if final:
-                await connection.execute(_MOVE, _final([i.intent_id for i in inclusions]))
 
     async def abandon(self, batch: PreparedBatch, fill: PreparedBatch) -> PreparedBatch | None:
         """Give up a batch that will never be signed.
@@ -472,12 +470,4 @@ def _inclusion_row(inclusion: Inclusion) -> tuple[object, ...]:
         inclusion.effective_gas_price,
         inclusion.succeeded,
         inclusion.intent_id,
-    )
-
-
-def _final(intent_ids: list[str]) -> tuple[object, ...]:
-    return (
-        IntentState.FINALIZED,
-        intent_ids,
-        [IntentState.INCLUDED, IntentState.REVERTED, IntentState.REPLACED],
     )

@@ -65,7 +65,7 @@ class TestTheOutcome:
             " FROM transactions.intents ORDER BY nonce"
         )
         assert rows == [
-            ("FINALIZED", i.transaction_hash, i.block_number, i.block_hash, i.gas_used, price)
+            ("INCLUDED", i.transaction_hash, i.block_number, i.block_hash, i.gas_used, price)
             for i in outcome.inclusions
             for price in [i.effective_gas_price]
         ]
@@ -154,7 +154,7 @@ class TestReverts:
         assert problem.message == "Swap on Uniswap v3 reverted: Too little received"
         assert problem.value == order.signed[-1].transaction_hash
         assert outcome.changes == {}
-        assert await desk.states(order.batch) == ["FINALIZED", "FINALIZED"]
+        assert await desk.states(order.batch) == ["INCLUDED", "REVERTED"]
 
     async def test_the_ether_that_a_reverted_transaction_carried_stays(self, desk: Desk) -> None:
         # Only the pool may be sent ether by WETH's withdrawals; it refuses plain transfers.
@@ -243,7 +243,7 @@ class TestOnceOnly:
             desk.node.ask("eth_sendRawTransaction", signed.raw)
         outcome = outcome_of(await desk.deliver(order))
         assert outcome.problem is None
-        assert await desk.states(order.batch) == ["FINALIZED", "FINALIZED"]
+        assert await desk.states(order.batch) == ["INCLUDED", "INCLUDED"]
         assert executions(desk.node, order.batch) == [1, 1]
 
     async def test_two_processes_at_once_deliver_it_once(self, desk: Desk) -> None:
@@ -473,7 +473,7 @@ class TestUnknown:
             outcome = outcome_of(await lied_to.deliver(order))
             assert front.sent() == [signed.raw for signed in order.signed]
         assert outcome.problem is None
-        assert await desk.states(order.batch) == ["FINALIZED", "FINALIZED"]
+        assert await desk.states(order.batch) == ["INCLUDED", "INCLUDED"]
         assert executions(desk.node, order.batch) == [1, 1]
 
     async def test_no_replacement_is_asked_for_while_it_is_unknown(self, desk: Desk) -> None:

@@ -41,7 +41,9 @@ class TestDepth:
     async def test_at_depth_0_a_transaction_is_final_when_it_is_mined(self, desk: Desk) -> None:
         async with desk.over(finality=Finality(kind="depth", depth=0)) as bold:
             delivery = await bold.deliver(await desk.signed(await recording(desk)))
-        assert delivery.final
+            assert delivery.final
+            assert await desk.states(await recording(desk)) == ["INCLUDED"]
+            await bold.finalize()
         assert await desk.states(await recording(desk)) == ["FINALIZED"]
 
     async def test_otherwise_it_is_final_when_as_many_blocks_stand_on_it(self, desk: Desk) -> None:

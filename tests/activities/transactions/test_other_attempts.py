@@ -144,7 +144,10 @@ class TestAfterAFailure:
             (False, False),
             (True, True),
         ]
-        assert await mined(desk) == [(n, "FINALIZED", each) for n, each in enumerate(hashes)]
+        states = ("INCLUDED", "REVERTED", "REPLACED")
+        assert await mined(desk) == [
+            (n, *each) for n, each in enumerate(zip(states, hashes, strict=True))
+        ]
         assert node.read("ledger", "executions", b"\1" * 32) == 1
         assert outcome.problem is not None
         assert (outcome.problem.code, outcome.problem.field, outcome.problem.value) == (
@@ -206,7 +209,7 @@ class TestCancelling:
             view.transaction_hash,
         )
         assert outcome.changes == {}
-        assert await mined(desk) == [(0, "FINALIZED", view.transaction_hash)]
+        assert await mined(desk) == [(0, "REPLACED", view.transaction_hash)]
         assert executions(node, order.batch) == [0]
         await the_next_one_goes_out(desk)
 
@@ -232,7 +235,7 @@ class TestCancelling:
                 await send(desk, replacement)
         assert outcome.problem is None
         assert [no_op for _, no_op in await attempts(desk)] == [False, True]
-        assert await mined(desk) == [(0, "FINALIZED", signed.transaction_hash)]
+        assert await mined(desk) == [(0, "INCLUDED", signed.transaction_hash)]
         assert executions(node, order.batch) == [1]
         assert node.nonce(desk.account) == 1
         await the_next_one_goes_out(desk)
@@ -284,7 +287,7 @@ class TestBidding:
         outcome_of(await desk.deliver(await desk.signed(batch)))
         with pytest.raises(NotAllowed) as over:
             await act(desk, intent.intent_id, action)
-        assert over.value.problem.actual == "FINALIZED"
+        assert over.value.problem.actual == "INCLUDED"
 
     @pytest.mark.parametrize("cap", ["chain", "deal"])
     @pytest.mark.parametrize("action", [Action.BUMP, Action.CANCEL])

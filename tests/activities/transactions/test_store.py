@@ -173,12 +173,12 @@ class TestStates:
         versions = []
         for change in (
             lambda: store.save_attempts(batch, signed(batch)),
-            lambda: store.include(included(batch), final=True),
+            lambda: store.include(included(batch)),
         ):
             await change()
             ((version,),) = as_owner("SELECT version FROM transactions.intents")
             versions.append(version)
-        assert versions == [3, 5]
+        assert versions == [3, 4]
 
 
 class TestRights:
@@ -381,7 +381,7 @@ class TestAttempts:
     ) -> None:
         batch = await store.add_batch(batch_of(1), mined_nonce=0)
         await store.save_attempts(batch, signed(batch))
-        await store.include(included(batch), final=False)
+        await store.include(included(batch))
         await store.save_attempts(batch, signed(batch))
         assert states(as_owner, batch) == ["INCLUDED"]
 
@@ -391,7 +391,7 @@ class TestAttempts:
         batch = await store.add_batch(batch_of(3), mined_nonce=4)
         await store.save_attempts(batch, signed(batch))
         await store.save_attempts(batch, signed(batch, HIGHER))
-        await store.include(included(batch)[:1], final=False)
+        await store.include(included(batch)[:1])
         found = await store.sent(ChainId(138), SENDER, 4, 6)
         assert [(attempt.intent_id[-1], attempt.fees) for attempt in found] == [
             ("0", FEES),
@@ -417,7 +417,7 @@ class TestOutcomes:
         (again,) = await store.mark_unknown([batch.intents[0].intent_id], head=9)
         assert again.head == 7
         assert again.seconds > unknown.seconds
-        await store.include(included(batch), final=False)
+        await store.include(included(batch))
         assert states(as_owner, batch) == ["INCLUDED", "INCLUDED"]
         assert await store.mark_unknown([batch.intents[0].intent_id], head=9) == []
         assert states(as_owner, batch) == ["INCLUDED", "INCLUDED"]
@@ -438,12 +438,12 @@ class TestOutcomes:
         self, store: TransactionStore, as_owner: Execute
     ) -> None:
         batch = await self.sent(store)
-        await store.include(included(batch), final=False)
+        await store.include(included(batch))
         moved = [
             i.model_copy(update={"block_number": 11, "block_hash": "0x" + "bb" * 32})
             for i in included(batch, succeeded=False)
         ]
-        await store.include(moved, final=False)
+        await store.include(moved)
         rows = as_owner(
             "SELECT block_number, block_hash, state, succeeded FROM transactions.intents"
         )
@@ -454,7 +454,7 @@ class TestOutcomes:
     ) -> None:
         batch = await self.sent(store)
         for _ in range(2):
-            await store.include(included(batch), final=False)
+            await store.include(included(batch))
         assert as_owner(
             "SELECT mined_hash, block_number, block_hash, gas_used, effective_gas_price_wei, state"
             " FROM transactions.intents ORDER BY intent_id"
@@ -467,23 +467,14 @@ class TestOutcomes:
         self, store: TransactionStore, as_owner: Execute
     ) -> None:
         batch = await self.sent(store)
-        await store.include(included(batch, succeeded=False), final=False)
+        await store.include(included(batch, succeeded=False))
         assert states(as_owner, batch) == ["REVERTED", "REVERTED"]
-
-    async def test_final_at_once_or_later(self, store: TransactionStore, as_owner: Execute) -> None:
-        first, second = await self.sent(store), await self.sent(store, attempt=2)
-        await store.include(included(first), final=True)
-        await store.include(included(second, number=10), final=False)
-        assert states(as_owner, first) == ["FINALIZED", "FINALIZED"]
-        assert states(as_owner, second) == ["INCLUDED", "INCLUDED"]
-        await store.include(included(second, number=10), final=True)
-        assert states(as_owner, second) == ["FINALIZED", "FINALIZED"]
 
     async def test_how_far_a_deal_was_seen_mined(self, store: TransactionStore) -> None:
         first = await self.sent(store)
         await self.sent(store, attempt=2)
         assert await store.reached(DealId("alpha")) == {}
-        await store.include(included(first), final=False)
+        await store.include(included(first))
         assert await store.reached(DealId("alpha")) == {SENDER: 1}
 
 
