@@ -2,8 +2,9 @@
 
 It starts a stack of its own with a block each second, whose batches call a contract that counts
 every intent, and has 1,000 intents executed from one account and from fifty; then plain asyncio
-web3.py sends as many to the same node. `--load-intents 10000` has more executed afterwards, and
-shows what becomes of the memory.
+web3.py sends as many to the same node. Then one account sends 3,000 in batches of a hundred, each
+of which waits longer, so that the rate shows. `--load-intents 10000` has more executed afterwards,
+and shows what becomes of the memory.
 
 "Accepted" is when the intent's row was made, "broadcast" when the node had answered to the sending
 of its bytes, as noted by the chain worker outside the engine's tables. "Included" ends when the
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _INTERRUPTED: Final = 130
 _WARM: Final = 100
+_HURRIED: Final = Pace(batch=100, ahead=3)
 _A_PART: Final = 1_000
 """Memory is read after every so many of the long part."""
 _WORKERS: Final = ("deals", "chain", "signer")
@@ -63,6 +65,8 @@ class Plan:
     accounts: Sequence[int]
     long: int
     pace: Pace
+    batches: int = 0
+    """Intents of a load in batches of a hundred from one account; 0 to leave it out."""
 
 
 class LoadBench:
@@ -80,19 +84,26 @@ class LoadBench:
         """Measure, engine and sender in turns."""
         loads = []
         self._progress.say("load: a first hundred, not counted")
-        await self._load.run(await self._load.orders(1, min(_WARM, self._plan.intents)))
+        await self._order(1, min(_WARM, self._plan.intents), self._plan.pace)
         for accounts in self._plan.accounts:
-            engine = await self._engine(accounts)
-            plain = await self._plain(accounts)
-            loads.append(load_figures.Load(accounts, engine, plain))
+            engine = await self._engine(accounts, self._plan.intents, self._plan.pace)
+            plain = await self._plain(accounts, self._plan.intents)
+            loads.append(load_figures.Load(str(accounts), engine, plain))
+        if self._plan.batches:
+            engine = await self._engine(1, self._plan.batches, _HURRIED)
+            plain = await self._plain(1, self._plan.batches)
+            loads.append(load_figures.Load("batches", engine, plain, hurried=True))
         return load_figures.LoadResults(_settings(self._plan), loads, await self._long())
 
-    async def _engine(self, accounts: int) -> load_figures.Side:
-        self._progress.say(f"load: {self._plan.intents} intents over {accounts} accounts")
-        orders = await self._load.orders(accounts, self._plan.intents)
+    async def _order(self, accounts: int, intents: int, pace: Pace) -> EngineRun:
+        return await self._load.run(await self._load.orders(accounts, intents, pace), pace)
+
+    async def _engine(self, accounts: int, intents: int, pace: Pace) -> load_figures.Side:
+        self._progress.say(f"load: {intents} intents over {accounts} accounts, by {pace.batch}")
+        orders = await self._load.orders(accounts, intents, pace)
         async with watching(self._node) as watched:
             before, spent = meters.node_use(self._stack), meters.processor_seconds(self._stack)
-            run = await self._load.run(orders)
+            run = await self._load.run(orders, pace)
             spent = meters.difference(meters.processor_seconds(self._stack), spent)
             use = meters.node_use(self._stack).since(before)
             side = await self._side(run, watched, run.ordered)
@@ -107,10 +118,10 @@ class LoadBench:
             memory={name: memory[name] for name in _WORKERS},
         )
 
-    async def _plain(self, accounts: int) -> load_figures.Side:
+    async def _plain(self, accounts: int, intents: int) -> load_figures.Side:
         self._progress.say(f"load: as many by plain web3.py over {accounts} accounts")
         async with watching(self._node) as watched:
-            run = await _run_plain(self._node, accounts, self._plan.intents)
+            run = await _run_plain(self._node, accounts, intents)
             side = await self._side(run, watched, run.intents)
         return side | load_figures.Side(
             since_order=_percentiles(run.sent),
@@ -143,8 +154,7 @@ class LoadBench:
         """Bytes that the workers hold after each part of the long run."""
         held = []
         for first in range(0, self._plan.long, _A_PART):
-            orders = await self._load.orders(1, min(_A_PART, self._plan.long - first))
-            await self._load.run(orders)
+            await self._order(1, min(_A_PART, self._plan.long - first), self._plan.pace)
             memory = meters.memory(self._stack)
             held.append(sum(memory[name] for name in _WORKERS))
             self._progress.say(f"load: {first + _A_PART} of {self._plan.long}, {held[-1]} bytes")
@@ -179,6 +189,7 @@ def _settings(plan: Plan) -> dict[str, Any]:
         "accounts": list(plan.accounts),
         "batch": plan.pace.batch,
         "batches_ahead": plan.pace.ahead,
+        "intents_in_batches_of_100": plan.batches,
         "block_seconds": 1,
         "plain_at_once": AT_ONCE,
         "plain_poll_seconds": POLL_SECONDS,
@@ -230,7 +241,6 @@ async def _measure(plan: Plan, progress: report.Progress) -> load_figures.LoadRe
                 Node.of(stack),
                 Books(folder),
                 Sendings(folder / "sent"),
-                plan.pace,
             )
             results = await LoadBench(stack, load, plan, progress).run()
             # The SDK's own threads must be done with the last answer before the interpreter ends.
@@ -244,6 +254,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--accounts", type=int, nargs="+", default=(1, 50), help="from how many")
     parser.add_argument("--batch", type=int, default=Pace().batch, help="intents, at most")
     parser.add_argument("--ahead", type=int, default=Pace().ahead, help="batches not yet sent")
+    parser.add_argument(
+        "--batches",
+        type=int,
+        default=3_000,
+        help="how many in batches of 100, where only the rate counts",
+    )
     parser.add_argument(
         "--load-intents", type=int, default=0, help="how many more, to see the memory; usually none"
     )
@@ -264,7 +280,7 @@ def main() -> int:
     """
     given = _parser().parse_args()
     pace = Pace(given.batch, given.ahead)
-    plan = Plan(given.intents, given.accounts, given.load_intents, pace)
+    plan = Plan(given.intents, given.accounts, given.load_intents, pace, given.batches)
     signal.signal(signal.SIGTERM, _terminated)
     try:
         with report.progress() as progress:

@@ -4,8 +4,9 @@ Each batch is a workflow that runs `execute_batch`, as a deal does. Whoever orde
 three batches between the order and the sending: measured on two cores, with six, what is accepted
 waits more than twice as long for a processor, and no more of it is mined. A batch costs the workers
 and servers about 120 ms of processor time, however large it is, and each of its intents about 1.5
-ms more: so a batch has 40 where one account sends all; with 50 each waits a third longer, at the
-same rate. Where there are fifty accounts a batch has what each account sends.
+ms more. So a batch has 40 where one account sends all and nobody is to wait long (with 50 each
+waits a third longer, at the same rate), what each account sends where there are fifty of them, and
+100 where only the rate counts.
 """
 
 from __future__ import annotations
@@ -82,21 +83,18 @@ class Order:
 class EngineLoad:
     """Puts loads on one stack."""
 
-    def __init__(
-        self, client: Client, node: Node, books: Books, sendings: Sendings, pace: Pace
-    ) -> None:
+    def __init__(self, client: Client, node: Node, books: Books, sendings: Sendings) -> None:
         """Take the stack's Temporal, node and database, and what its chain worker notes."""
         self._client = client
         self._node = node
-        self._pace = pace
         self._books = books
         self._sendings = sendings
 
-    async def run(self, orders: list[Order]) -> EngineRun:
+    async def run(self, orders: list[Order], pace: Pace) -> EngineRun:
         """Give the orders and wait for all outcomes; raise `BenchError` if a batch has none."""
         began = time.time()
         async with asyncio.timeout(_SECONDS):
-            ordered = await self._give(orders)
+            ordered = await self._give(orders, pace)
             ended = await asyncio.gather(*(order.handle.result() for order in orders))
         known = time.time()
         problems = [e.problem or (e.outcome and e.outcome.problem) for each in ended for e in each]
@@ -114,12 +112,12 @@ class EngineLoad:
             last_block=max(int(row[2]) for row in rows),
         )
 
-    async def orders(self, accounts: int, count: int) -> list[Order]:
+    async def orders(self, accounts: int, count: int, pace: Pace) -> list[Order]:
         """Workflows with funded accounts: one for every batch of one account, or for each account.
 
         Where one account sends all it is the treasury, which is what many deals share.
         """
-        name, most = f"load-{secrets.token_hex(4)}", self._pace.batch
+        name, most = f"load-{secrets.token_hex(4)}", pace.batch
         if accounts == 1:
             sizes = [min(most, count - first) for first in range(0, count, most)]
         else:
@@ -152,12 +150,12 @@ class EngineLoad:
         (key,) = batch_keys(deal_id, 1, step)
         return Order(handle, [f"{key}/{index}" for index in range(size)])
 
-    async def _give(self, orders: list[Order]) -> dict[str, float]:
+    async def _give(self, orders: list[Order], pace: Pace) -> dict[str, float]:
         """Give the orders, a few ahead of what was sent; return when each intent was ordered."""
         ordered: dict[str, float] = {}
         waiting: list[Order] = []
         for order in orders:
-            while len(waiting) >= self._pace.ahead:
+            while len(waiting) >= pace.ahead:
                 await asyncio.sleep(_LOOK_SECONDS)
                 self._sendings.look()
                 waiting = [o for o in waiting if o.intents[-1] not in self._sendings.first]

@@ -34,7 +34,7 @@ OF_EACH = {
 
 @pytest.fixture(scope="module")
 def results() -> dict[str, Any]:
-    options = ("--intents", str(INTENTS), "--accounts", "1", "3", "--batch", "4")
+    options = ("--intents", str(INTENTS), "--accounts", "1", "3", "--batch", "4", "--batches", "4")
     bench = subprocess.Popen(
         (sys.executable, "-m", "tests.performance.load", *options),
         stdout=subprocess.PIPE,
@@ -55,7 +55,7 @@ def results() -> dict[str, Any]:
 
 def test_every_figure_is_there(results: dict[str, Any]) -> None:
     figures = results["figures"]
-    assert set(figures) == {f"load_{n}_{name}" for n in (1, 3) for name in OF_EACH}
+    assert set(figures) == {f"load_{n}_{name}" for n in (1, 3, "batches") for name in OF_EACH}
     assert all(figure["deal"] > 0 for figure in figures.values())
 
 
