@@ -1,5 +1,6 @@
 """The profile of a chain: where it is, what is deployed there, and how careful to be on it."""
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import Annotated, Final, Literal
 
@@ -14,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from domain.amounts import BASIS_POINTS, Units
+from domain.amounts import BASIS_POINTS, USD_DECIMALS, Units
 from domain.deals import DealRequest, ExecutionMode, Step
 from domain.errors import InvalidInput, NotFound
 from domain.identifiers import Address, ChainId, ModuleId
@@ -94,6 +95,37 @@ class SubmissionLimits(_Profile):
     poll_interval_seconds: Annotated[Decimal, Field(gt=0, le=60)] = Decimal("0.05")
     shelf_life_seconds: Annotated[int, Field(ge=1)] | None = None
     """For how long a simulation stands until it is signed; by default a few blocks."""
+
+
+class Multisig(_Profile):
+    """When the owners of a Safe have to approve a deal, and how long they are waited for."""
+
+    safe: str = "treasury_safe"
+    """The Safe that pays for such deals: a name in the address manifest."""
+    threshold_usd: Annotated[Decimal, Field(ge=0, le=10**15, decimal_places=USD_DECIMALS)] = (
+        Decimal(1_000_000)
+    )
+    """What the deals of one bank may add up to within the window without the owners."""
+    window_hours: Annotated[int, Field(ge=1, le=8_760)] = 24
+    expiry_seconds: Annotated[int, Field(ge=1)] = 86_400
+    """After that a deal that is not approved has expired."""
+    fund_gas_units: Annotated[int, Field(gt=0)] = 150_000
+    """Upper estimate of the gas of funding by the Safe."""
+
+    @property
+    def threshold_usd8(self) -> int:
+        """The threshold in units of 1e-8 USD."""
+        return int(self.threshold_usd * 10**USD_DECIMALS)
+
+    @property
+    def window(self) -> timedelta:
+        """How long a deal counts together with the next ones of its bank."""
+        return timedelta(hours=self.window_hours)
+
+    @property
+    def expiry(self) -> timedelta:
+        """How long the owners are waited for."""
+        return timedelta(seconds=self.expiry_seconds)
 
 
 class ModuleProfile(_Profile):
@@ -181,6 +213,7 @@ class ChainProfile(_Profile):
     finality: Finality
     fees: FeePolicy
     limits: SubmissionLimits = SubmissionLimits()
+    multisig: Multisig = Multisig()
     modules: dict[ModuleId, ModuleProfile]
 
     @property

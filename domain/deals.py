@@ -117,6 +117,7 @@ COMMAND_STATES: Final[Mapping[Command, frozenset[DealStatus]]] = {
     Command.CANCEL: frozenset(
         {
             DealStatus.REQUESTED,
+            DealStatus.AWAITING_APPROVAL,
             DealStatus.EXECUTING,
             DealStatus.PAUSED,
             DealStatus.FROZEN,
@@ -271,9 +272,11 @@ class DealRequest(BaseModel):
         return digest_of(self, exclude_none=True)
 
 
-def digest_of(model: BaseModel, *, exclude_none: bool = False) -> str:
+def digest_of(
+    model: BaseModel, *, exclude_none: bool = False, exclude: set[str] | None = None
+) -> str:
     """SHA-256 (hexadecimal) over a model's JSON with its keys sorted, mappings' keys as well."""
-    fields = model.model_dump(mode="json", exclude_none=exclude_none)
+    fields = model.model_dump(mode="json", exclude_none=exclude_none, exclude=exclude)
     text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -124,6 +124,19 @@ def check_signature_form(signature: str) -> None:
         raise _out_of_range("s", s, CURVE_ORDER // 2)
 
 
+def are_plain(joined: bytes) -> bool:
+    """Whether these are signatures of a form that `check_signature_form` takes, one or more."""
+    count, rest = divmod(len(joined), SIGNATURE_BYTES)
+    if rest or not count:
+        return False
+    try:
+        for first in range(0, len(joined), SIGNATURE_BYTES):
+            check_signature_form("0x" + joined[first : first + SIGNATURE_BYTES].hex())
+    except InvalidInput:
+        return False
+    return True
+
+
 def packed(signatures: Iterable[OwnerSignature]) -> str:
     """The signatures as a Safe takes them: one after the other, by their owners' numbers."""
     ordered = sorted(signatures, key=lambda each: int(each.owner, 16))

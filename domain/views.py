@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from domain.approvals import Approval
 from domain.deals import DealRequest, DealStatus
 from domain.errors import Problem
 from domain.identifiers import Address
@@ -38,6 +39,8 @@ class DealView(BaseModel):
     sizing: Sizing | None = None
     steps: tuple[StepView, ...] = ()
     settlement: Settlement | None = None
+    approval: Approval | None = None
+    """What the owners of a Safe are asked for, if the deal needs them."""
     problem: Problem | None = None
     """Why the deal was denied, is unwinding or stuck."""
     created_at: datetime

@@ -14,6 +14,7 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
+from activities.approvals.safes import Safes
 from activities.protocols.activities import ProtocolReads
 from activities.protocols.reader import ChainReader
 from activities.rpc.client import Rpc
@@ -55,6 +56,7 @@ async def build(
         reader = ChainReader(profile, rpc)
         engine = TransactionEngine(profile, rpc, reader, pool, settings.treasury_address)
         reads = ProtocolReads(reader)
+        safes = Safes(reader, pool)
         await stack.enter_async_context(_watching(engine.monitor(_teller(client), _filler(client))))
         workers.append(
             Worker(
@@ -72,6 +74,11 @@ async def build(
                     engine.release_chain,
                     reads.read_market,
                     reads.read_position,
+                    safes.propose_funding,
+                    safes.watch_safe,
+                    safes.check_signature,
+                    safes.close_proposal,
+                    safes.adopt_funding,
                 ],
                 interceptors=[HeartbeatInterceptor(), FailureInterceptor()],
                 max_concurrent_activities=_CONCURRENT_ACTIVITIES,

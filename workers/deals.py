@@ -7,6 +7,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from activities.approvals.reservations import Reservations
 from activities.deals.records import Records
 from workers.runtime.failures import FailureInterceptor
 from workers.runtime.process import BUILD_ID, database_pool, run_process
@@ -24,6 +25,7 @@ WORKFLOW_RUNNER = SandboxedWorkflowRunner(
         # Pure code, checked by the import rule: loading it anew would cost every workflow a second
         # of processor time.
         "domain",
+        "activities.approvals.interface",
         "activities.deals.interface",
         "activities.protocols.interface",
         "activities.signing.interface",
@@ -39,13 +41,18 @@ async def build(
     pool = await stack.enter_async_context(
         database_pool(settings.database_url, size=_DATABASE_CONNECTIONS)
     )
+    reservations = Reservations(pool)
     return [
         Worker(
             client,
             task_queue=TASK_QUEUE,
             build_id=BUILD_ID,
             workflows=[DealWorkflow, FillNonceWorkflow, ReleaseChainWorkflow],
-            activities=[Records(pool).record_deal],
+            activities=[
+                Records(pool).record_deal,
+                reservations.reserve_funding,
+                reservations.release_funding,
+            ],
             workflow_runner=WORKFLOW_RUNNER,
             interceptors=[FailureInterceptor()],
             sticky_queue_schedule_to_start_timeout=_STICKY_FOR,

@@ -45,7 +45,7 @@ def signer_activities(
 ) -> list[Callable[..., Any]]:
     """The activities of the signer's queue."""
     signer = Signer(policy, keys, pool)
-    return [signer.open_account, signer.sign_batch, signer.withhold_batch]
+    return [signer.open_account, signer.fund_from_safe, signer.sign_batch, signer.withhold_batch]
 
 
 async def build(settings: SignerSettings, client: Client, stack: AsyncExitStack) -> list[Worker]:

@@ -29,6 +29,7 @@ WITH given AS (
         account = given.account,
         treasury = given.treasury,
         sizing = given.sizing,
+        approval = given.approval,
         doing = given.doing,
         problem = given.problem,
         settlement_ether_wei = given.settlement_ether_wei,

@@ -28,6 +28,7 @@ class ProtocolReads(ProtocolActivities):
         return MarketReading(
             module=self._reader.profile.module(module),
             market=await self._reader.market(module, order.treasury),
+            multisig=self._reader.profile.multisig,
         )
 
     @activity.defn

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from activities.protocols import erc20, weth
+from activities.protocols import erc20, safe, weth
 from activities.protocols.abi import address_of
 from domain.chains import ChainProfile, ModuleProfile
 from domain.identifiers import Address
@@ -19,6 +19,13 @@ class Movement:
     sender: Address
     recipient: Address
     value: int
+
+
+def movements_of(sender: Address, to: Address, value: int, data: str) -> tuple[Movement, ...]:
+    """Ether that a call moves if it succeeds: its own value, and what it makes a Safe pay."""
+    payment = safe.payment_in(data)
+    own = Movement(sender, to, value)
+    return (own,) if payment is None else (own, Movement(to, *payment))
 
 
 class EffectReader:

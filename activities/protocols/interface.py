@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from pydantic import BaseModel, ConfigDict
 from temporalio import activity
 
-from domain.chains import ModuleProfile
+from domain.chains import ModuleProfile, Multisig
 from domain.deals import DealRequest
 from domain.identifiers import Address, ChainId, ModuleId
 from domain.market import MarketSnapshot
@@ -24,10 +24,11 @@ class ReadMarket(_Model):
 
 
 class MarketReading(_Model):
-    """The markets at one block, and the module's profile that applies."""
+    """The markets at one block, and the profiles that apply."""
 
     module: ModuleProfile
     market: MarketSnapshot
+    multisig: Multisig = Multisig()
 
 
 class ReadPosition(_Model):

@@ -7,7 +7,7 @@ here signs, numbers or sends.
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
-from activities.protocols import erc20, uniswap
+from activities.protocols import erc20, safe, uniswap
 from activities.protocols.calls import DealCalls
 from activities.protocols.drafts import (
     Call,
@@ -32,11 +32,14 @@ from activities.protocols.segments import (
 )
 from activities.transactions.interface import PrepareBatch
 from domain.amounts import BASIS_POINTS, UINT256_MAX, ceil_div
+from domain.approvals import ExecuteApproved
 from domain.deals import Step
+from domain.errors import NotAllowed
 from domain.exits import debt_bound, topped_up
 from domain.identifiers import Address
 from domain.limits import MAX_LTV_BPS
 from domain.market import RedemptionTerms
+from domain.safe import SafeTransaction
 from domain.swaps import (
     ensure_exposure,
     ensure_redeemable,
@@ -83,10 +86,26 @@ class StepBuilder:
         return draft
 
     async def _fund(self, order: PrepareBatch) -> Draft:
+        if order.approval is not None:
+            return await self._fund_from_safe(order, order.approval)
         look = await self._look(order, sender=self.treasury)
         amount = order.sizing.wrap_wei + order.sizing.gas_reserve_wei
         call = Call(order.account, "Fund the deal's account from the treasury", value=amount)
         return draft_of(look, [call], [exactly(Asset.ETHER, amount)], sender=self.treasury)
+
+    async def _fund_from_safe(self, order: PrepareBatch, approved: ExecuteApproved) -> Draft:
+        """Have the Safe do what its owners have signed, if it is the Safe's next transaction."""
+        transaction, sender = approved.transaction, approved.sender
+        look = await self._look(order, [Read(transaction.safe, safe.NONCE)], sender=sender)
+        (nonce,) = look.values[0]
+        if nonce != transaction.nonce or look.position.wei >= transaction.value:
+            raise _not_due(transaction, nonce, look.position.wei)
+        call = Call(
+            transaction.safe,
+            "Fund the deal's account from the Safe",
+            safe.execution(transaction, approved.signatures),
+        )
+        return draft_of(look, [call], [exactly(Asset.ETHER, transaction.value)], sender=sender)
 
     async def _wrap(self, order: PrepareBatch) -> Draft:
         look = await self._look(order)
@@ -210,12 +229,12 @@ class StepBuilder:
         At these fees every wei offered is spent, so the rest is known before it is sent.
         """
         look = await self._look(order)
-        calls = list[Call]()
+        calls, treasury = list[Call](), order.treasury or self.treasury
         if look.position.par:
-            data = erc20.TRANSFER.encode(self.treasury, look.position.par)
+            data = erc20.TRANSFER.encode(treasury, look.position.par)
             token = self._calls(order).par
             calls.append(Call(token, "Pay the par tokens to the treasury", data))
-        calls.append(Call(self.treasury, "Sweep the ether home", spends_rest=True))
+        calls.append(Call(treasury, "Sweep the ether home", spends_rest=True))
         bounds = [exactly(Asset.PAR, -look.position.par)]
         return draft_of(look, calls, bounds, fees=look.fees.maximum_exact)
 
@@ -257,6 +276,19 @@ class StepBuilder:
 
     def _calls(self, order: PrepareBatch) -> DealCalls:
         return DealCalls(self.profile, self.profile.module(order.request.module), order.account)
+
+
+def _not_due(transaction: SafeTransaction, nonce: int, held: int) -> NotAllowed:
+    """Say why it must not be sent: it could only fail, or pay a second time."""
+    paid = held >= transaction.value
+    return NotAllowed(
+        "the account has been funded already" if paid else "it is not the Safe's next transaction",
+        field="value" if paid else "nonce",
+        value=transaction.value if paid else transaction.nonce,
+        limit="paid once" if paid else nonce,
+        actual=f"{held} wei held",
+        next_action="nothing: the deal looks at the Safe again",
+    )
 
 
 def _settled(look: Look) -> list[Bound]:

@@ -21,12 +21,14 @@ from activities.protocols.aave import (
 from activities.protocols.abi import Function
 from activities.protocols.erc20 import APPROVE, TRANSFER
 from activities.protocols.redemption import REDEEM
+from activities.protocols.safe import EXEC_TRANSACTION, NOBODY
 from activities.protocols.uniswap import EXACT_INPUT_SINGLE, EXACT_OUTPUT_SINGLE
 from activities.protocols.weth import DEPOSIT
 from activities.protocols.weth import WITHDRAW as UNWRAP
 from activities.signing.findings import Rule
 from domain.deals import Step
 from domain.identifiers import Address
+from domain.safe import CALL, SIGNATURE_BYTES, are_plain
 from domain.transactions import TRANSFER_GAS
 
 AMOUNT_LIMIT: Final = 2**128
@@ -38,6 +40,7 @@ class Party(StrEnum):
 
     ACCOUNT = "the deal's account"
     TREASURY = "the treasury"
+    SAFE = "the Safe that is the deal's treasury"
     AAVE_POOL = "the lending pool"
     ROUTER = "the router"
     REDEMPTION = "the redemption module"
@@ -91,6 +94,9 @@ class Meaning:
     sender. An approval names in `approves` the call that must come right after it and use it.
     `deadline` is the number of the argument that is one.
 
+    `only_safe` calls are made by deals whose treasury is a Safe, or by those alone whose is not.
+    `pays_ether` tells how many wei a call makes somebody else send, which is then what it moves.
+
     A call on the `way_out` lessens what is at risk: no rate limit and no cap on amounts may hold it
     up, because then it would trap what it is there to save. Only what comes out of the treasury on
     the way out is `capped` all the same.
@@ -103,11 +109,13 @@ class Meaning:
     units: Units | None = None
     by_allowance: bool = False
     approves: str | None = None
+    pays_ether: Units | None = None
     payable: bool = False
     may_spend_rest: bool = False
     gas: int | None = None
     deadline: int | None = None
     price: Price | None = None
+    only_safe: bool | None = None
     way_out: bool = False
     capped: bool = False
 
@@ -125,7 +133,7 @@ class Meaning:
     def caps(self) -> frozenset[str]:
         """The caps that the policy's file must give it; any other could never matter, or traps."""
         needed = {"max_gas"}
-        if self.payable and not self.way_out:
+        if (self.payable and not self.way_out) or self.pays_ether:
             needed.add("max_ether")
         if self.units and (self.capped or not self.way_out):
             needed.add("max_tokens")
@@ -210,10 +218,54 @@ def _transfer(token: Party, recipient: Party, *, capped: bool = False) -> Meanin
     )
 
 
+def _nothing(rule: Rule, none: object = 0) -> Argument:
+    return Argument(rule, limit=lambda _: none, accepts=lambda _, value: value == none)
+
+
+_FUND_FROM_SAFE: Final = Meaning(
+    Party.SAFE,
+    EXEC_TRANSACTION,
+    (
+        _party(Rule.RECIPIENT, Party.ACCOUNT),
+        Argument(
+            Rule.VALUE,
+            limit=lambda _: "1 to 2^128 - 1 wei",
+            accepts=lambda _, value: 0 < value < AMOUNT_LIMIT,
+        ),
+        _nothing(Rule.SAFE_DATA, b""),
+        _nothing(Rule.SAFE_OPERATION, CALL),
+        # Without gas of its own and a refund the whole reverts when the payment fails.
+        _nothing(Rule.SAFE_GAS),
+        _nothing(Rule.SAFE_GAS),
+        _nothing(Rule.SAFE_REFUND),
+        _nothing(Rule.SAFE_REFUND, NOBODY),
+        _nothing(Rule.SAFE_REFUND, NOBODY),
+        Argument(
+            Rule.SAFE_SIGNATURES,
+            limit=lambda _: f"owners' own signatures, {SIGNATURE_BYTES} bytes each",
+            accepts=lambda _, value: are_plain(value),
+        ),
+    ),
+    pays_ether=_argument(1),
+    only_safe=True,
+)
+"""Its arguments are those of the Safe; the owners' signatures are the Safe's to check."""
+
 _USES: Final[dict[str, Meaning]] = {
-    "fund": Meaning(Party.ACCOUNT, None, payable=True),
+    "fund": Meaning(Party.ACCOUNT, None, payable=True, only_safe=False),
+    "fund_from_safe": _FUND_FROM_SAFE,
     "sweep": Meaning(
-        Party.TREASURY, None, payable=True, may_spend_rest=True, gas=TRANSFER_GAS, way_out=True
+        Party.TREASURY,
+        None,
+        payable=True,
+        may_spend_rest=True,
+        gas=TRANSFER_GAS,
+        only_safe=False,
+        way_out=True,
+    ),
+    # A Safe is a contract: to take ether costs it more than an ordinary account.
+    "sweep_to_safe": Meaning(
+        Party.SAFE, None, payable=True, may_spend_rest=True, only_safe=True, way_out=True
     ),
     "wrap": Meaning(Party.COLLATERAL, DEPOSIT, payable=True),
     "unwrap": Meaning(

@@ -67,7 +67,8 @@ class AssetPrice(_Part):
 class CallRule(_Part):
     """One call that may be made: where to (a name of the address manifest), which function.
 
-    Without a function it sends ether, to the deal's ``account`` or the ``treasury``.
+    Without a function it sends ether, to the deal's ``account`` or the ``treasury``. The ``safe``
+    is the treasury of a deal that owners have approved.
     """
 
     to: str

@@ -52,6 +52,11 @@ class Rule(StrEnum):
     MINIMUM_OUT = "minimum_out"
     MAXIMUM_IN = "maximum_in"
     MAX_LOSS = "max_loss"
+    SAFE_DATA = "safe_data"
+    SAFE_OPERATION = "safe_operation"
+    SAFE_GAS = "safe_gas"
+    SAFE_REFUND = "safe_refund"
+    SAFE_SIGNATURES = "safe_signatures"
     BOUNDS = "bounds"
     # The journal, which the database keeps
     NONCE_TAKEN = "nonce_taken"

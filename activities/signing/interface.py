@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict
 from temporalio import activity
 
 from domain.amounts import Units
+from domain.deals import TREASURY_STEPS, Step
 from domain.identifiers import Address, ChainId, DealId, ModuleId
 from domain.transactions import PreparedBatch, SignedTransaction
 
@@ -22,6 +23,13 @@ class OpenAccount(_Model):
     """What the deal bids at most, in wei per gas; the signer keeps to what it was told first."""
 
 
+class FundFromSafe(_Model):
+    """Make a chain's Safe a deal's treasury, before anything is signed for the deal."""
+
+    deal_id: DealId
+    chain_id: ChainId
+
+
 class DealAccounts(_Model):
     """The deal's own account, the treasury that funds it and is paid back, and the fee account."""
 
@@ -29,6 +37,16 @@ class DealAccounts(_Model):
     treasury: Address
     fee: Address | None = None
     """Pays the gas of what people have approved; unknown to deals from before there was one."""
+    hot_treasury: Address | None = None
+    """Makes up shortfalls of a deal whose treasury is a Safe; None for every other deal."""
+
+    def sender(self, step: Step) -> Address | None:
+        """Who sends the transactions of a step; None if it is nobody who could be known."""
+        if step not in TREASURY_STEPS:
+            return self.account
+        if self.hot_treasury is None:
+            return self.treasury
+        return self.fee if step is Step.FUND else self.hot_treasury
 
 
 class SignBatch(_Model):
@@ -59,6 +77,14 @@ class SigningActivities(ABC):
     @activity.defn
     async def open_account(self, order: OpenAccount) -> DealAccounts:
         """Return the deal's account, giving it a key of its own the first time."""
+
+    @abstractmethod
+    @activity.defn
+    async def fund_from_safe(self, order: FundFromSafe) -> DealAccounts:
+        """Make the Safe of the chain's manifest the deal's treasury, for ever.
+
+        Raises `Conflict` if the deal has another treasury, because something was signed for it.
+        """
 
     @abstractmethod
     @activity.defn

@@ -28,7 +28,7 @@ from activities.signing.records import DealRecord
 from activities.signing.rules import Call, ModulePolicy, SigningPolicy
 from domain.amounts import BASIS_POINTS
 from domain.chains import ChainProfile
-from domain.deals import TREASURY_STEPS, Step
+from domain.deals import Step
 from domain.exits import debt_bound
 from domain.identifiers import Address
 from domain.transactions import TRANSFER_GAS, Asset, Intent, PreparedBatch
@@ -150,8 +150,8 @@ def _withholding_findings(batch: PreparedBatch, accounts: DealAccounts) -> Itera
             yield _wrong(Rule.SENDER, intent, intent.sender, sender, _ASK)
 
 
-def _sender(batch: PreparedBatch, accounts: DealAccounts) -> Address:
-    return accounts.treasury if batch.key.step in TREASURY_STEPS else accounts.account
+def _sender(batch: PreparedBatch, accounts: DealAccounts) -> Address | None:
+    return accounts.sender(batch.key.step)
 
 
 def _request_findings(order: SignBatch, policy: SigningPolicy) -> Iterator[Finding]:
@@ -252,6 +252,10 @@ def _review_calls(
         Party.ACCOUNT: deal.accounts.account,
         Party.TREASURY: deal.accounts.treasury,
     }
+    with_safe = deal.accounts.hot_treasury is not None
+    module = module.of_deals(with_safe=with_safe)
+    if with_safe:
+        addresses[Party.SAFE] = deal.accounts.treasury
     calls = _calls_of(batch, module, addresses)
     if calls is None:
         return next(_mismatches(batch, module, addresses))
@@ -286,6 +290,8 @@ def _usd8(
     intent: Intent, call: Call, arguments: Arguments, terms: Terms, module: ModulePolicy
 ) -> int:
     """What the call moves, at the policy's own price. An approval moves nothing by itself."""
+    if call.meaning.pays_ether is not None:
+        return module.usd8(None, call.meaning.pays_ether(terms, arguments))
     if call.meaning.units is None:
         return module.usd8(None, intent.value)
     return module.usd8(call.meaning.token, call.meaning.units(terms, arguments))
@@ -438,6 +444,10 @@ def _cap_findings(
 ) -> Iterator[Finding]:
     """What a risk manager has set for the arguments."""
     meaning = call.meaning
+    if call.max_wei is not None and meaning.pays_ether is not None:
+        paid = meaning.pays_ether(terms, arguments)
+        if paid > call.max_wei:
+            yield _wrong(Rule.MAX_ETHER, intent, paid, call.max_wei, _CHANGE_POLICY)
     if call.max_units is not None and meaning.units is not None:
         units = meaning.units(terms, arguments)
         if units > call.max_units:

@@ -7,7 +7,7 @@ function, a rule that no batch could ever match, a missing cap, a cap that would
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
 from itertools import zip_longest
@@ -32,7 +32,7 @@ from domain.identifiers import Address, ChainId, ModuleId
 ETHER: Final = "ether"
 _GROWN_BPS: Final = 12_500
 """What a loan may have grown to with its interest while redemption was frozen, of what it was."""
-_OWN: Final = {Party.ACCOUNT: "account", Party.TREASURY: "treasury"}
+_OWN: Final = {Party.ACCOUNT: "account", Party.TREASURY: "treasury", Party.SAFE: "safe"}
 """Parties that are no contracts: their addresses are in the signer's own records."""
 
 
@@ -71,6 +71,18 @@ class ModulePolicy:
     sequences: Mapping[Step, tuple[Sequence, ...]]
     prices: Mapping[Party | None, AssetPrice]
     """By token; None is ether."""
+
+    def of_deals(self, *, with_safe: bool) -> "ModulePolicy":
+        """The same without what only deals of the other kind of treasury may do."""
+        sequences = {
+            step: tuple(
+                sequence
+                for sequence in of_step
+                if all(call.meaning.only_safe in {None, with_safe} for call in sequence)
+            )
+            for step, of_step in self.sequences.items()
+        }
+        return replace(self, sequences=sequences)
 
     def usd8(self, token: Party | None, units: int) -> int:
         """The value of so much at the policy's own price, rounded up."""
@@ -254,7 +266,7 @@ def _check_top_up(path: str, calls: Mapping[str, Call]) -> None:
 
 def _check_target(path: str, given: str, expected: str, profile: ChainProfile) -> None:
     if given not in profile.contracts and given not in _OWN.values():
-        raise _wrong(path, given, "a name in the address manifest, account or treasury")
+        raise _wrong(path, given, "a name in the address manifest, account, treasury or safe")
     if given != expected:
         raise _wrong(path, given, f"{expected}, by the chain's profile; no other can ever match")
 
@@ -321,8 +333,9 @@ def _check_sequence(place: str, step: Step, sequence: list[str], calls: Mapping[
 
 _WAY_OUT: Final = (Step.REDEEM, Step.UNWIND, Step.TOP_UP, Step.SETTLE, Step.SWEEP)
 """What running deals get out by, and so can never be forbidden."""
-_BY_TREASURY: Final = frozenset({"fund", "top_up"})
-"""The calls that the treasury makes; all others are the deal's own account's."""
+_BY_TREASURY: Final = frozenset({"fund", "fund_from_safe", "top_up"})
+"""The calls that the treasury makes, or the fee account in the place of a Safe; all others are the
+deal's own account's."""
 
 
 def _pairs(named: list[list[str]]) -> Iterator[tuple[list[str], list[str]]]:

@@ -12,6 +12,7 @@ from activities.signing.database import Pool
 from activities.signing.findings import Finding, Rule
 from activities.signing.interface import (
     DealAccounts,
+    FundFromSafe,
     OpenAccount,
     SignBatch,
     SignedBatch,
@@ -27,12 +28,13 @@ from activities.signing.policy import (
     review_age,
     review_withholding,
 )
-from activities.signing.providers.provider import TREASURY, KeyProvider
+from activities.signing.providers.provider import FEE, TREASURY, KeyProvider, KeyRef
 from activities.signing.records import DealRecord
 from activities.signing.rules import SigningPolicy
+from activities.signing.treasuries import Treasuries, Treasury
 from domain.chains import ChainProfile
-from domain.deals import TREASURY_STEPS
-from domain.errors import SigningRefused, Unavailable
+from domain.deals import TREASURY_STEPS, Step
+from domain.errors import NotFound, SigningRefused, Unavailable
 from domain.identifiers import ChainId
 from domain.transactions import PreparedBatch, SignedTransaction
 
@@ -66,6 +68,7 @@ class Signer(SigningActivities):
         self._policy = policy
         self._keys = keys
         self._accounts = Accounts(pool, keys)
+        self._treasuries = Treasuries(pool)
         self._clock = clock
         self._review = review
         self.journal = Journal(pool, policy)
@@ -78,7 +81,34 @@ class Signer(SigningActivities):
         were made with, `Conflict` if it was opened with another fee cap, and `Unavailable`.
         """
         key = await self._accounts.open(order.deal_id, order.max_fee_per_gas_wei)
-        return await self._deal_accounts(key)
+        return await self._known_accounts(key, await self._treasuries.find(order.deal_id))
+
+    @activity.defn
+    async def fund_from_safe(self, order: FundFromSafe) -> DealAccounts:
+        """See `SigningActivities.fund_from_safe`.
+
+        The Safe is the one that the chain's own profile names: nobody else is believed. Raises
+        `NotFound` as well if the profile names none, and for a deal without an account.
+        """
+        key = await self._accounts.find(order.deal_id)
+        if key is None:
+            raise NotFound(
+                "the deal has no account",
+                field="deal_id",
+                value=order.deal_id,
+                next_action="open the deal's account first",
+            )
+        if order.chain_id not in self._policy.chains:
+            raise NotFound(
+                "the signing policy allows nothing on this chain",
+                field="chain_id",
+                value=order.chain_id,
+                limit=", ".join(str(known) for known in sorted(self._policy.chains)),
+                next_action="ask a risk manager whether the signing policy is to allow it",
+            )
+        profile = self._policy.chains[order.chain_id].profile
+        safe = profile.contract(profile.multisig.safe)
+        return await self._known_accounts(key, await self._treasuries.bind(order.deal_id, safe))
 
     @activity.defn
     async def sign_batch(self, order: SignBatch) -> SignedBatch:
@@ -89,14 +119,16 @@ class Signer(SigningActivities):
         """
         batch = order.batch
         key = await self._key(batch)
-        deal = DealRecord(await self._deal_accounts(key), key.max_fee_per_gas)
+        accounts = await self._deal_accounts(batch, key)
+        deal = DealRecord(accounts, key.max_fee_per_gas)
         reviewed = self._review(order, self._policy, deal, self._clock())
         if isinstance(reviewed, Finding):
             raise await self._refused(batch, reviewed)
         profile = self._policy.chains[order.chain_id].profile
         finding = await self._review_age(batch, profile)
         if finding is None:
-            transactions = await self._sign(batch, key, legacy=profile.fees.kind == "legacy")
+            ref = _ref(batch, key, accounts)
+            transactions = await self._sign(batch, ref, legacy=profile.fees.kind == "legacy")
             finding = await self.journal.record_signed(batch, transactions, reviewed)
             if finding is None:
                 return SignedBatch(transactions=transactions)
@@ -114,7 +146,7 @@ class Signer(SigningActivities):
         `SigningRefused` for intents that are not the deal's, and `Unavailable`.
         """
         key = await self._key(batch)
-        finding = review_withholding(batch, await self._deal_accounts(key))
+        finding = review_withholding(batch, await self._deal_accounts(batch, key))
         if finding is not None:
             raise await self._refused(batch, finding)
         return WithheldBatch(signed=await self.journal.withhold(batch))
@@ -134,18 +166,25 @@ class Signer(SigningActivities):
             raise await self._refused(batch, no_account(batch))
         return key
 
-    async def _deal_accounts(self, key: DealKey) -> DealAccounts:
+    async def _deal_accounts(self, batch: PreparedBatch, key: DealKey) -> DealAccounts:
+        """The deal's accounts, its treasury being decided from now on."""
+        own = Treasury(await self._accounts.treasury(), safe=False)
+        decided = await self._treasuries.decide(batch.key.deal_id, own)
+        return await self._known_accounts(key, decided)
+
+    async def _known_accounts(self, key: DealKey, treasury: Treasury | None) -> DealAccounts:
+        own = await self._accounts.treasury()
         return DealAccounts(
             account=key.address,
-            treasury=await self._accounts.treasury(),
+            treasury=own if treasury is None else treasury.address,
             fee=await self._accounts.fee(),
+            hot_treasury=own if treasury is not None and treasury.safe else None,
         )
 
     async def _sign(
-        self, batch: PreparedBatch, key: DealKey, *, legacy: bool
+        self, batch: PreparedBatch, ref: KeyRef, *, legacy: bool
     ) -> tuple[SignedTransaction, ...]:
         """Sign in memory; the journal decides whether the result may leave."""
-        ref = TREASURY if batch.key.step in TREASURY_STEPS else key.ref
         return await self._keys.sign(ref, batch.intents, legacy=legacy)
 
     async def _refused(self, batch: PreparedBatch, finding: Finding) -> SigningRefused:
@@ -173,6 +212,14 @@ def _superseded(policy: SigningPolicy, finding: Finding) -> Unavailable:
         limit=finding.actual,
         next_action="restart this signer with the policy that is in force",
     )
+
+
+def _ref(batch: PreparedBatch, key: DealKey, accounts: DealAccounts) -> KeyRef:
+    """The key of whoever sends this batch, as `DealAccounts.sender` has it."""
+    step = batch.key.step
+    if step not in TREASURY_STEPS:
+        return key.ref
+    return FEE if accounts.hot_treasury and step is Step.FUND else TREASURY
 
 
 def _latched(chain_id: ChainId, finding: Finding) -> Unavailable:

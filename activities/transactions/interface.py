@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from temporalio import activity
 
 from domain.amounts import Units
-from domain.deals import DealRequest
+from domain.approvals import ExecuteApproved
+from domain.deals import DealRequest, digest_of
 from domain.errors import Problem
 from domain.identifiers import Address, ChainId, DealId, ModuleId
 from domain.sizing import Sizing
@@ -35,6 +36,15 @@ class PrepareBatch(_Model):
     request: DealRequest
     sizing: Sizing
     account: Address
+    treasury: Address | None = None
+    """Where the deal's money comes from and goes to; by default the engine's own treasury."""
+    approval: ExecuteApproved | None = None
+    """Funding by the Safe: what its owners have signed."""
+
+    def digest(self) -> str:
+        """SHA-256; what is not set is left out, as before there was such a field."""
+        fields = {"treasury": self.treasury, "approval": self.approval}
+        return digest_of(self, exclude={name for name, value in fields.items() if value is None})
 
 
 class DeliverBatch(_Model):
@@ -45,6 +55,8 @@ class DeliverBatch(_Model):
     request: DealRequest
     replaceable: bool = True
     """Whether to ask for replacements; not if the signer has refused them."""
+    treasury: Address | None = None
+    """As the batch was ordered with."""
 
 
 class Delivery(_Model):

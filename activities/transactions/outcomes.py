@@ -12,7 +12,7 @@ from activities.transactions.interface import DeliverBatch
 from activities.transactions.receipts import (
     Sighting,
     changes_of,
-    gas_paid_by,
+    gas_paid_for,
     inclusions_of,
 )
 from domain.errors import (
@@ -61,10 +61,14 @@ class OutcomeReader:
         inclusions = inclusions_of(batch, sighting)
         effects = EffectReader(self._profile, self._profile.module(order.request.module))
         changes = changes_of(effects, batch.account, batch, inclusions, sighting)
-        home = added_up(changes_of(effects, self._treasury, batch, inclusions, sighting))
-        home[Asset.ETHER] = home.get(Asset.ETHER, 0) - gas_paid_by(
-            self._treasury, batch, inclusions
+        # A shortfall is made up from the engine's own treasury, whoever funds the deal.
+        parties = {self._treasury, order.treasury or self._treasury}
+        home = added_up(
+            change
+            for party in parties
+            for change in changes_of(effects, party, batch, inclusions, sighting)
         )
+        home[Asset.ETHER] = home.get(Asset.ETHER, 0) - gas_paid_for(batch, inclusions)
         return StepOutcome(
             key=batch.key,
             inclusions=inclusions,

@@ -14,10 +14,9 @@ from activities.transactions.simulation import Simulator
 from activities.transactions.store import TransactionStore
 from activities.transactions.trials import Simulation, Trial
 from domain.chains import ChainProfile
-from domain.deals import Step, digest_of
+from domain.deals import Step
 from domain.errors import LimitExceeded, NotAllowed
 from domain.transactions import (
-    TRANSFER_GAS,
     Asset,
     BatchKey,
     Bound,
@@ -56,7 +55,7 @@ class Preparer:
 
     async def prepare(self, order: PrepareBatch) -> PreparedBatch:
         """The batch of the order's key, building, simulating and storing it the first time."""
-        ordered = digest_of(order)
+        ordered = order.digest()
         stored = await self._store.batch(order.key, ordered=ordered)
         if stored is not None:
             return stored
@@ -97,7 +96,7 @@ class Preparer:
         if not draft.calls[-1].spends_rest:
             return draft.calls, ()
         price = draft.fees.max_fee_per_gas
-        gas = sum(simulation.gas_used[:-1]) + TRANSFER_GAS
+        gas = sum(simulation.gas_used)
         rest = draft.balance_wei - gas * price
         if rest < 0:
             raise LimitExceeded(
@@ -123,8 +122,8 @@ class Preparer:
             to=call.to,
             value=call.value,
             data=call.data,
-            # A plain transfer costs exactly this; more would leave something in the account.
-            gas_limit=TRANSFER_GAS if call.data == "0x" else limit,
+            # A plain transfer costs exactly so much; more would leave something in the account.
+            gas_limit=gas if call.data == "0x" else limit,
             fees=draft.fees,
             purpose=call.purpose,
             spends_rest=call.spends_rest,

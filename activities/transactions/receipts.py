@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from activities.protocols.effects import EffectReader, Movement
+from activities.protocols.effects import EffectReader, movements_of
 from activities.rpc.client import Rpc, RpcCall, RpcError
 from activities.transactions.store import Attempt
 from domain.identifiers import Address
@@ -104,7 +104,7 @@ def changes_of(
     return [
         effects.changes(
             account,
-            [Movement(intent.sender, intent.to, mined[intent.intent_id].value)],
+            movements_of(intent.sender, intent.to, mined[intent.intent_id].value, intent.data),
             sighting.receipts[intent.intent_id]["logs"],
         )
         if intent.intent_id in mined
@@ -113,9 +113,12 @@ def changes_of(
     ]
 
 
-def gas_paid_by(account: Address, batch: PreparedBatch, inclusions: tuple[Inclusion, ...]) -> int:
-    """Wei of gas that the account itself paid in this batch."""
-    if batch.intents[0].sender != account:
+def gas_paid_for(batch: PreparedBatch, inclusions: tuple[Inclusion, ...]) -> int:
+    """Wei of gas of this batch that was paid for the deal's account, by the treasury or the desk.
+
+    What the account itself pays it sweeps home the less.
+    """
+    if batch.intents[0].sender == batch.account:
         return 0
     return sum(inclusion.gas_cost_wei for inclusion in inclusions)
 

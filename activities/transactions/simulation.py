@@ -4,7 +4,7 @@ import re
 import time
 from typing import Any, Final
 
-from activities.protocols.effects import EffectReader, Movement
+from activities.protocols.effects import EffectReader, movements_of
 from activities.rpc.client import Rpc, RpcCall, RpcError
 from activities.transactions.executor import Executor
 from activities.transactions.trials import NO_ETHER, Simulation, Trial, reverting, too_poor
@@ -60,7 +60,9 @@ class Simulator:
             gas_used=tuple(int(result["gasUsed"], 16) for result in results),
             changes=tuple(
                 effects.changes(
-                    trial.account, [Movement(trial.sender, call.to, call.value)], result["logs"]
+                    trial.account,
+                    movements_of(trial.sender, call.to, call.value, call.data),
+                    result["logs"],
                 )
                 for call, result in zip(trial.calls, results, strict=True)
             ),

@@ -17,13 +17,20 @@ from temporalio.exceptions import TemporalError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
 from activities.transactions.interface import TransactionView
+from domain.approvals import Approval
 from domain.deals import CLOSED, SETTLED, Command, DealRequest, check_command, ensure_same_request
 from domain.errors import NotFound, OutcomeUnknown, Unavailable, WaitTimedOut
 from domain.identifiers import DealId
 from domain.views import DealView
 from starters.deals.acting import closed_deal
 from starters.deals.failures import domain_errors
-from workflows.deal.messages import CommandMessage, TransactionMessage
+from workflows.deal.approval import not_waiting
+from workflows.deal.messages import (
+    CommandMessage,
+    OwnerMessage,
+    RejectionMessage,
+    TransactionMessage,
+)
 from workflows.deal.workflow import TASK_QUEUE, DealWorkflow, workflow_id
 
 _ADMISSION_ID: Final = "admission"
@@ -128,6 +135,34 @@ class DealClient:
             status = (await self.view(deal_id)).status
             if status in CLOSED:
                 raise closed_deal(message.action, deal_id, status) from None
+            raise
+
+    async def hear_owner(self, deal_id: DealId, message: OwnerMessage, command_id: str) -> Approval:
+        """Hand over what an owner of the Safe has signed: that he approves, or that he rejects.
+
+        Raises `InvalidInput` (the signature), `NotAllowed` (no owner, or the deal does not wait),
+        `Conflict` (signed already, or something else is proposed now), `NotFound` and
+        `OutcomeUnknown`.
+        """
+        unknown = _unknown(
+            deal_id,
+            f"it is not known whether deal {deal_id} took the signature of {message.owner}",
+            "look with `deal approvals` whether it counts; if not, sign again",
+        )
+        handle = self._handle(deal_id)
+        if isinstance(message, RejectionMessage):
+            sent = handle.execute_update(DealWorkflow.reject, message, id=command_id)
+        else:
+            sent = handle.execute_update(
+                DealWorkflow.submit_owner_signature, message, id=command_id
+            )
+        try:
+            return await _answer(deal_id, sent, unknown)
+        except NotFound:
+            # Temporal says so of a workflow that has ended, too.
+            status = (await self.view(deal_id)).status
+            if status in CLOSED:
+                raise not_waiting(status) from None
             raise
 
     async def watch(self, deal_id: DealId) -> AsyncGenerator[DealView, None]:

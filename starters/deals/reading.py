@@ -19,7 +19,8 @@ from starters.deals.paging import (
 )
 
 _COLUMNS: Final = """
-    request, status, version, doing, account, treasury, sizing, problem, created_at, updated_at,
+    request, status, version, doing, account, treasury, sizing, approval, problem, created_at,
+    updated_at,
     settlement_ether_wei AS ether_wei, settlement_par AS par, settlement_profit_usd8 AS profit_usd8
 """
 

@@ -20,7 +20,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from starters.local import anvil, codec, postgres, probes, redis, temporal, treasury, workers
+from starters.local import (
+    anvil,
+    codec,
+    owners,
+    postgres,
+    probes,
+    redis,
+    temporal,
+    treasury,
+    workers,
+)
 from starters.local.cache import exclusive
 from starters.local.errors import ComponentFailedError, LocalStackError, StartCancelledError
 from starters.local.graph import Step, run_steps
@@ -228,6 +238,7 @@ class Stack:
         steps.append(Step("database", self._prepare_database, (postgres.NAME,)))
         if any(worker.keys for worker in self.workers):
             steps.append(Step("treasury", self._open_treasury))
+            steps.append(Step("owners", lambda: owners.ensure_owners(self.folder)))
             steps.append(Step("funding", self._fund, ("treasury", *chains)))
         needs = (*servers, "database", "treasury", "funding")
         return [*steps, *(self._server(worker.name, *needs) for worker in self.workers)]
@@ -375,8 +386,7 @@ class Stack:
     def _fund(self) -> None:
         accounts = treasury.OwnAccounts(self._state.treasury, self._state.fee)
         for chain_id, port in self._chain_ports().items():
-            usdt = anvil.manifest(chain_id)["contracts"]["usdt"]
-            treasury.fund(port, accounts, usdt)
+            treasury.fund(port, accounts, anvil.manifest(chain_id)["contracts"])
         self._report("funding", "ready")
 
     # -- starting and stopping ------------------------------------------------------------------

@@ -92,10 +92,10 @@ def _ensure_passphrase(keystore: Path, passphrase: Path) -> None:
         file.write(secrets.token_urlsafe(32))
 
 
-def fund(port: int, accounts: OwnAccounts, usdt: str) -> None:
+def fund(port: int, accounts: OwnAccounts, contracts: Mapping[str, str]) -> None:
     """Give the desk's accounts what they need on the chain of this node, where they have none.
 
-    The treasury gets ETH and USDT, the fee account a little ETH.
+    The treasury gets ETH and USDT, the owners' Safe ETH, the fee account a little ETH.
 
     Asking the chain rather than remembering it: a node killed right after its first start has
     forgotten the funding too.
@@ -104,7 +104,8 @@ def fund(port: int, accounts: OwnAccounts, usdt: str) -> None:
         LocalStackError: a transaction of the funding failed.
 
     """
-    for account, ether in ((accounts.treasury, ETH), (accounts.fee, FEE_ETH)):
+    usdt, safe = contracts["usdt"], contracts["treasury_safe"]
+    for account, ether in ((accounts.treasury, ETH), (safe, ETH), (accounts.fee, FEE_ETH)):
         if int(probes.rpc(port, "eth_getBalance", account, "latest"), 16) == 0:
             probes.rpc(port, "anvil_setBalance", account, hex(ether))
     if int(_read(port, usdt, _BALANCE_OF + _word(accounts.treasury)), 16) == 0:

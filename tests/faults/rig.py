@@ -151,7 +151,7 @@ class Lane:
         """A deal of this lane."""
         fields: dict[str, Any] = {
             "deal_id": deal_id or f"{self.name}-{uuid4().hex[:6]}",
-            "bank": "bank-one",
+            "bank": f"bank-{uuid4().hex[:12]}",  # those of one bank would be counted together
             "module": "usdtz",
             "chain_id": CHAIN,
             "working_liquidity": LIQUIDITY,

@@ -24,18 +24,20 @@ def test_funding_happens_once_and_survives_a_restart(
     stack = make(block_time=block_time)
     stack.up()
     port = stack.port("chain-138")
-    usdt = anvil.manifest(138)["contracts"]["usdt"]
-    for account in (TREASURY, FEE):
+    contracts = anvil.manifest(138)["contracts"]
+    usdt, safe = contracts["usdt"], contracts["treasury_safe"]
+    for account in (TREASURY, FEE, safe):
         rpc(port, "anvil_setBalance", account, "0x0")
 
     for _ in range(2):
-        treasury.fund(port, OWN, usdt)
+        treasury.fund(port, OWN, contracts)
+        assert int(rpc(port, "eth_getBalance", safe, "latest"), 16) == treasury.ETH
         assert int(rpc(port, "eth_getBalance", TREASURY, "latest"), 16) == treasury.ETH
         assert int(rpc(port, "eth_getBalance", FEE, "latest"), 16) == treasury.FEE_ETH
         assert _usdt(port, usdt) == treasury.USDT
 
     stack.restart("chain-138")
-    treasury.fund(port, OWN, usdt)
+    treasury.fund(port, OWN, contracts)
     assert _usdt(port, usdt) == treasury.USDT
 
 

@@ -104,9 +104,10 @@ class Desk:
 
 
 def _request(mode: ExecutionMode) -> DealRequest:
+    name = f"bench-{secrets.token_hex(6)}"
     return DealRequest.parse(
-        deal_id=f"bench-{secrets.token_hex(6)}",
-        bank="bench",
+        deal_id=name,
+        bank=name,  # the deals of one bank would be counted together
         module="usdtz",
         chain_id=CHAIN_ID,
         working_liquidity=str(LIQUIDITY_ETH),

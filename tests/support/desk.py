@@ -61,10 +61,14 @@ class Desk:
         return load_environment(self.stack.folder)["DEAL_TREASURY_ADDRESS"]
 
     def request(self, **changes: Any) -> DealRequest:
-        """A deal of 10 ETH for bank-one on chain 138, under a name of its own."""
+        """A deal of 10 ETH on chain 138, under a name of its own.
+
+        Its bank has no other deals, which would be counted together.
+        """
+        number = next(_numbers)
         fields: dict[str, Any] = {
-            "deal_id": f"{self.name}-{next(_numbers)}",
-            "bank": "bank-one",
+            "deal_id": f"{self.name}-{number}",
+            "bank": f"bank-{self.name}-{number}",
             "module": "usdtz",
             "chain_id": 138,
             "working_liquidity": LIQUIDITY,

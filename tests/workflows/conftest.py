@@ -27,6 +27,8 @@ from tests.workflows.fakes import (
     FakeEngine,
     FakeReads,
     FakeRecords,
+    FakeReservations,
+    FakeSafes,
     FakeSigner,
     Script,
     scripts,
@@ -102,18 +104,28 @@ async def theatre() -> AsyncIterator[Theatre]:
     ) as environment:
         client = environment.client
         engine, signer, reads = FakeEngine(), FakeSigner(), FakeReads()
+        reservations, safes = FakeReservations(), FakeSafes()
         workers = [
             Worker(
                 client,
                 task_queue=TASK_QUEUE,
                 workflows=[DealWorkflow, FillNonceWorkflow, ReleaseChainWorkflow],
-                activities=[FakeRecords().record_deal],
+                activities=[
+                    FakeRecords().record_deal,
+                    reservations.reserve_funding,
+                    reservations.release_funding,
+                ],
                 workflow_runner=WORKFLOW_RUNNER,
             ),
             Worker(
                 client,
                 task_queue=SIGNER_QUEUE,
-                activities=[signer.open_account, signer.sign_batch, signer.withhold_batch],
+                activities=[
+                    signer.open_account,
+                    signer.fund_from_safe,
+                    signer.sign_batch,
+                    signer.withhold_batch,
+                ],
             ),
             Worker(
                 client,
@@ -129,6 +141,11 @@ async def theatre() -> AsyncIterator[Theatre]:
                     engine.release_chain,
                     reads.read_market,
                     reads.read_position,
+                    safes.propose_funding,
+                    safes.watch_safe,
+                    safes.check_signature,
+                    safes.close_proposal,
+                    safes.adopt_funding,
                 ],
             ),
         ]

@@ -16,6 +16,17 @@ from typing import Any, Final
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from activities.approvals.interface import (
+    AdoptFunding,
+    CheckSignature,
+    CloseProposal,
+    ProposeFunding,
+    ReleaseFunding,
+    ReservationActivities,
+    ReserveFunding,
+    SafeActivities,
+    WatchSafe,
+)
 from activities.deals.interface import DealRecord, RecordActivities
 from activities.protocols.interface import (
     MarketReading,
@@ -25,6 +36,7 @@ from activities.protocols.interface import (
 )
 from activities.signing.interface import (
     DealAccounts,
+    FundFromSafe,
     OpenAccount,
     SignBatch,
     SignedBatch,
@@ -48,11 +60,14 @@ from activities.transactions.interface import (
     TransactionActivities,
     TransactionView,
 )
+from domain.approvals import Funding, Proposal, SafeStanding
+from domain.chains import Multisig
 from domain.deals import TREASURY_STEPS, Step
 from domain.errors import DealError
 from domain.exits import topped_up
 from domain.identifiers import Address, ChainId, ModuleId
 from domain.positions import Position
+from domain.safe import SafeTransaction
 from domain.sizing import Sizing
 from domain.tracking import Receipt
 from domain.transactions import (
@@ -65,6 +80,7 @@ from domain.transactions import (
     SignedTransaction,
     StepOutcome,
 )
+from tests.support.owners import KEYS
 from workers.runtime.failures import application_error
 
 CHAIN: Final = ChainId(999)
@@ -72,6 +88,8 @@ CHAIN: Final = ChainId(999)
 
 ACCOUNT: Final = Address("0x70997970C51812dc3A010C7d01b50e0d17dc79C8")
 TREASURY: Final = Address("0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC")
+SAFE: Final = Address("0xA7d65934b1aA1bEB68Ab8cff9Aeb715552eCA6Ed")
+FEE: Final = Address("0x90F79bf6EB2c4f870365E785982E1f101E93b906")
 FEES: Final = Fees(max_fee_per_gas=2_000, max_priority_fee_per_gas=1_000)
 OUTBIDDING: Final = Fees(max_fee_per_gas=9_000, max_priority_fee_per_gas=9_000)
 GAS: Final = 21_000
@@ -95,6 +113,9 @@ _EMPTY: Final = Position(
     par_price_usd8=10**8,
     par_decimals=6,
 )
+
+
+_STANDING: Final = SafeStanding(nonce=7, final_nonce=7, threshold=2, owners=tuple(KEYS))
 
 
 @dataclass
@@ -123,6 +144,18 @@ class Script:
     """For how many looks at the market after the first redemption stays frozen."""
     on_record: Callable[[DealRecord], Any] | None = None
     admitted_when: asyncio.Event | None = None
+
+    owners_decide: bool = False
+    """Whether the deal is counted as one that owners must approve."""
+    expiry_seconds: int = 3_600
+    standing: SafeStanding = _STANDING
+    """The Safe as it is now."""
+    next_nonce: int = 7
+    """What the next proposal gets."""
+    proposals: list[ProposeFunding] = field(default_factory=list)
+    checked: list[CheckSignature] = field(default_factory=list)
+    reservations: list[ReserveFunding] = field(default_factory=list)
+    ordered: list[PrepareBatch] = field(default_factory=list)
 
     position: Position = _EMPTY
     calls: list[str] = field(default_factory=list)
@@ -183,7 +216,8 @@ class FakeReads(ProtocolActivities):
         frozen = 1 < script.reads <= script.frozen_reads + 1
         redemption = _READING.market.redemption.model_copy(update={"frozen": frozen})
         market = _READING.market.model_copy(update={"chain_id": CHAIN, "redemption": redemption})
-        return _READING.model_copy(update={"market": market})
+        multisig = Multisig(expiry_seconds=script.expiry_seconds)
+        return _READING.model_copy(update={"market": market, "multisig": multisig})
 
     @activity.defn
     async def read_position(self, order: ReadPosition) -> Position:  # noqa: ARG002 - by deal
@@ -199,6 +233,7 @@ class FakeEngine(TransactionActivities):
     async def prepare_batch(self, order: PrepareBatch) -> PreparedBatch:
         script, key = scripts[order.key.deal_id], str(order.key).split("/", 1)[1]
         script.note("prepare", key)
+        script.ordered.append(order)
         sender = TREASURY if order.key.step in TREASURY_STEPS else ACCOUNT
         batch = PreparedBatch(
             key=order.key,
@@ -327,7 +362,12 @@ class FakeSigner(SigningActivities):
         script.note("open_account")
         if script.admitted_when is not None:
             await script.admitted_when.wait()
-        return DealAccounts(account=ACCOUNT, treasury=TREASURY)
+        return DealAccounts(account=ACCOUNT, treasury=TREASURY, fee=FEE)
+
+    @activity.defn
+    async def fund_from_safe(self, order: FundFromSafe) -> DealAccounts:
+        scripts[order.deal_id].note("fund_from_safe")
+        return DealAccounts(account=ACCOUNT, treasury=SAFE, fee=FEE, hot_treasury=TREASURY)
 
     @activity.defn
     async def sign_batch(self, order: SignBatch) -> SignedBatch:
@@ -355,6 +395,99 @@ class FakeRecords(RecordActivities):
             waited = script.on_record(record)
             if asyncio.iscoroutine(waited):
                 await waited
+
+
+class FakeReservations(ReservationActivities):
+    """Has the owners decide where the script says so."""
+
+    @activity.defn
+    async def reserve_funding(self, order: ReserveFunding) -> Funding:
+        script = scripts[order.deal_id]
+        script.note("reserve")
+        script.reservations.append(order)
+        return Funding(
+            value_usd8=order.value_usd8,
+            together_usd8=order.value_usd8,
+            limit_usd8=order.limit_usd8,
+            owners_decide=script.owners_decide,
+        )
+
+    @activity.defn
+    async def release_funding(self, order: ReleaseFunding) -> None:
+        scripts[order.deal_id].note("release")
+
+
+class FakeSafes(SafeActivities):
+    """A Safe that stands as the script says."""
+
+    @activity.defn
+    async def propose_funding(self, order: ProposeFunding) -> Proposal:
+        script = scripts[order.request.deal_id]
+        script.note("propose", str(order.number))
+        script.proposals.append(order)
+        transaction = SafeTransaction(
+            chain_id=CHAIN, safe=SAFE, to=order.account, value=order.value, nonce=script.next_nonce
+        )
+        return Proposal(
+            deal_id=order.request.deal_id,
+            bank=order.request.bank,
+            request_digest=order.request.digest(),
+            number=order.number,
+            transaction=transaction,
+            transaction_hash=transaction.hash(),
+            threshold=script.standing.threshold,
+            owners=script.standing.owners,
+            value_usd8=order.funding.value_usd8,
+            together_usd8=order.funding.together_usd8,
+            since_block=1,
+            expires_at=order.expires_at,
+        )
+
+    @activity.defn
+    async def watch_safe(self, order: WatchSafe) -> SafeStanding:
+        script = scripts[order.proposal.deal_id]
+        script.note("watch")
+        while script.standing == order.known:
+            activity.heartbeat()
+            await asyncio.sleep(0.02)
+        return script.standing
+
+    @activity.defn
+    async def check_signature(self, order: CheckSignature) -> None:
+        script = scripts[order.proposal.deal_id]
+        script.note("check", order.given.owner)
+        script.checked.append(order)
+        await _held(script, "check")
+
+    @activity.defn
+    async def close_proposal(self, order: CloseProposal) -> None:
+        scripts[order.deal_id].note("close")
+
+    @activity.defn
+    async def adopt_funding(self, order: AdoptFunding) -> StepOutcome:
+        script = scripts[order.key.deal_id]
+        script.note("adopt", order.transaction_hash)
+        script.block += 1
+        before = script.position
+        script.position = after_step(Step.FUND, before, 0)
+        inclusion = Inclusion(
+            intent_id=f"{order.key}/0",
+            purpose="Funded by somebody else",
+            transaction_hash=order.transaction_hash,
+            block_number=script.block,
+            block_hash=f"0x{script.block:064x}",
+            succeeded=True,
+            gas_used=GAS,
+            effective_gas_price=GAS_PRICE,
+            value=0,
+        )
+        return StepOutcome(
+            key=order.key,
+            inclusions=(inclusion,),
+            changes={},
+            treasury_changes=home_changes(Step.FUND, before, script.position),
+            position=script.position,
+        )
 
 
 def after_step(step: Step, before: Position, borrowed: int) -> Position:

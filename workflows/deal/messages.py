@@ -5,6 +5,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from activities.transactions.interface import Action
+from domain.identifiers import Address
+from domain.safe import Signature
 
 
 class CommandMessage(BaseModel):
@@ -21,3 +23,20 @@ class TransactionMessage(CommandMessage):
 
     intent_id: Annotated[str, Field(min_length=1, max_length=200)]
     action: Action
+
+
+class OwnerMessage(BaseModel):
+    """What an owner of the Safe has signed, and for which proposal."""
+
+    model_config = ConfigDict(frozen=True, str_strip_whitespace=True)
+
+    owner: Address
+    signature: Signature
+    transaction_hash: Annotated[str, Field(pattern=r"^0x[0-9a-f]{64}$")]
+    who: Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class RejectionMessage(OwnerMessage):
+    """The same for an owner who does not want it."""
+
+    why: Annotated[str, Field(min_length=1, max_length=500)]

@@ -93,3 +93,10 @@ CLOSE: Final = ActivityOptions(
     retry_policy=_PATIENT,
 )
 """Write the record of a deal's end, for as long as it takes."""
+
+WATCH: Final = ActivityOptions(
+    start_to_close_timeout=timedelta(hours=1),
+    heartbeat_timeout=_SILENCE,
+    retry_policy=_PATIENT,
+)
+"""Wait until something changes, for as long as it takes: an hour at a time."""

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from domain.approvals import Approval
 from domain.chains import ModuleProfile
 from domain.deals import TREASURY_STEPS, DealRequest, DealStatus, Step, check_transition
 from domain.errors import Problem, TransactionReverted
@@ -34,6 +35,7 @@ class DealState:
     account: Address | None = None
     treasury: Address | None = None
     module: ModuleProfile | None = None
+    approval: Approval | None = None
     sizing: Sizing | None = None
     steps: list[StepView] = field(default_factory=list)
     rounds: dict[Step, int] = field(default_factory=dict)
@@ -110,6 +112,7 @@ class DealState:
             account=self.account,
             treasury=self.treasury,
             sizing=self.sizing,
+            approval=self.approval,
             steps=tuple(self.steps),
             settlement=self.settlement,
             problem=self.problem,

@@ -55,23 +55,29 @@ async def execute_batch(order: PrepareBatch) -> Delivery:
     try:
         signed = await _sign(order.request, batch, f"{label}: sign {len(batch.intents)}")
     except ActivityError as error:
-        return await _give_up(order.request, batch, label, problem_of(error))
-    return await _deliver(order.request, batch, signed, label)
+        return await _give_up(order, batch, label, problem_of(error))
+    return await _deliver(order, batch, signed, label)
 
 
 async def _deliver(
-    request: DealRequest,
+    order: PrepareBatch,
     batch: PreparedBatch,
     signed: tuple[SignedTransaction, ...],
     label: str,
 ) -> Delivery:
     """Deliver until it is confirmed, signing what else it takes: higher fees, or no-ops."""
-    replaceable = True
+    replaceable, request = True, order.request
     while True:
         purposes = ", ".join(intent.purpose for intent in batch.intents)
         delivery: Delivery = await workflow.execute_activity_method(
             TransactionActivities.deliver_batch,
-            DeliverBatch(batch=batch, signed=signed, request=request, replaceable=replaceable),
+            DeliverBatch(
+                batch=batch,
+                signed=signed,
+                request=request,
+                replaceable=replaceable,
+                treasury=order.treasury,
+            ),
             task_queue=chain_queue(request.chain_id),
             summary=f"{label}: {purposes}"[:_LONGEST_SUMMARY],
             **options.DELIVER,
@@ -161,7 +167,7 @@ async def _sign(
 
 
 async def _give_up(
-    request: DealRequest, batch: PreparedBatch, label: str, problem: Problem
+    order: PrepareBatch, batch: PreparedBatch, label: str, problem: Problem
 ) -> Delivery:
     """Leave no gap: the signer promises silence, then the nonces go back or are filled.
 
@@ -177,19 +183,19 @@ async def _give_up(
     )
     if withheld.signed:
         # Signed before after all: then it may be out, and must be brought to its end.
-        signed = await _sign(request, batch, f"{label}: the same signatures again")
-        return await _deliver(request, batch, signed, label)
+        signed = await _sign(order.request, batch, f"{label}: the same signatures again")
+        return await _deliver(order, batch, signed, label)
     fill: PreparedBatch | None = await workflow.execute_activity_method(
         TransactionActivities.abandon_batch,
         batch,
-        task_queue=chain_queue(request.chain_id),
+        task_queue=chain_queue(order.request.chain_id),
         summary=f"{label}: give the nonces back",
         **options.PREPARE,
     )
     if fill is None:
         raise DealFailure(problem)
-    signed = await _sign(request, fill, f"{label}: sign no-ops")
-    filled = await _deliver(request, fill, signed, label)
+    signed = await _sign(order.request, fill, f"{label}: sign no-ops")
+    filled = await _deliver(order, fill, signed, label)
     assert filled.outcome is not None  # noqa: S101 - _deliver ends with an outcome
     # Their gas was paid, so they are part of the deal's records and of its settlement.
     return filled.model_copy(

@@ -7,6 +7,13 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
+    from activities.approvals.interface import (
+        AdoptFunding,
+        ReleaseFunding,
+        ReservationActivities,
+        ReserveFunding,
+        SafeActivities,
+    )
     from activities.deals.interface import DealRecord, RecordActivities
     from activities.protocols.interface import (
         MarketReading,
@@ -14,7 +21,12 @@ with workflow.unsafe.imports_passed_through():
         ReadMarket,
         ReadPosition,
     )
-    from activities.signing.interface import DealAccounts, OpenAccount, SigningActivities
+    from activities.signing.interface import (
+        DealAccounts,
+        FundFromSafe,
+        OpenAccount,
+        SigningActivities,
+    )
     from activities.transactions.interface import (
         FinalizeDeal,
         FinalTransactions,
@@ -22,6 +34,8 @@ with workflow.unsafe.imports_passed_through():
         TransactionActivities,
         TransactionView,
     )
+    from domain.approvals import Approval, Funding, SafeStanding, funding_usd8
+    from domain.chains import Multisig
     from domain.deals import (
         CLOSED,
         Command,
@@ -47,11 +61,17 @@ with workflow.unsafe.imports_passed_through():
     from domain.settlement import settle
     from domain.sizing import Sizing, size_deal
     from domain.tracking import Notice
-    from domain.transactions import BatchKey
+    from domain.transactions import BatchKey, StepOutcome
     from domain.views import DealView, StepView
     from workflows.deal import options
+    from workflows.deal.approval import ApprovalEnded, OwnersApproval, not_waiting
     from workflows.deal.failures import DealFailure, problem_of
-    from workflows.deal.messages import CommandMessage, TransactionMessage
+    from workflows.deal.messages import (
+        CommandMessage,
+        OwnerMessage,
+        RejectionMessage,
+        TransactionMessage,
+    )
     from workflows.deal.state import DealCancelled, DealState
     from workflows.deal.story import details_of
     from workflows.deal.transaction import SIGNER_QUEUE, chain_queue, execute_batch, transact
@@ -80,6 +100,8 @@ class DealWorkflow:
         now = workflow.now()
         self._deal = DealState(request=request, created_at=now, updated_at=now)
         self._admitted = False
+        self._owners: OwnersApproval | None = None
+        self._reserved = False
 
     @workflow.run
     async def run(self, request: DealRequest) -> DealView:  # noqa: ARG002 - taken by __init__
@@ -155,6 +177,24 @@ class DealWorkflow:
         if not message.intent_id.startswith(f"{self._deal.request.deal_id}/"):
             raise _refusal(_not_of_this_deal(self._deal.request.deal_id, message))
 
+    @workflow.update
+    async def submit_owner_signature(self, message: OwnerMessage) -> Approval:
+        """Count an owner's signature under what is proposed to the Safe."""
+        return await self._hear_owner(message)
+
+    @submit_owner_signature.validator
+    def _may_submit(self, message: OwnerMessage) -> None:
+        self._check_owner_message(message)
+
+    @workflow.update
+    async def reject(self, message: RejectionMessage) -> Approval:
+        """End the deal, because an owner of the Safe does not want it."""
+        return await self._hear_owner(message)
+
+    @reject.validator
+    def _may_reject(self, message: RejectionMessage) -> None:
+        self._check_owner_message(message)
+
     @workflow.signal
     def chain_notice(self, notice: Notice) -> None:
         """Take in that the chain went back before transactions of this deal, or has them again."""
@@ -170,6 +210,21 @@ class DealWorkflow:
         except DealError as error:
             raise _refusal(error.problem) from None
 
+    def _check_owner_message(self, message: OwnerMessage) -> None:
+        try:
+            if self._owners is None:
+                raise not_waiting(self._deal.status)
+            self._owners.check_message(message)
+        except DealError as error:
+            raise _refusal(error.problem) from None
+
+    async def _hear_owner(self, message: OwnerMessage) -> Approval:
+        assert self._owners is not None  # noqa: S101 - the validator has seen to it
+        try:
+            return await self._owners.take(message)
+        except DealFailure as failure:
+            raise _refusal(failure.problem) from failure
+
     # -- the deal -------------------------------------------------------------------------------
 
     async def _run(self) -> None:
@@ -177,10 +232,13 @@ class DealWorkflow:
             await self._admit()
         except DealFailure as failure:
             self._deal.problem = failure.problem
+            await self._release()
             await self._move(DealStatus.DENIED, f"denied: {failure.problem.message}")
             self._admitted = True
             return
         try:
+            if self._owners is not None and not await self._fund_by(self._owners):
+                return
             await self._execute()
             await self._wait_for_finality()
             await self._close(DealStatus.COMPLETED)
@@ -192,7 +250,8 @@ class DealWorkflow:
 
     async def _execute(self) -> None:
         """The deal as a trader would tell it."""
-        await self._step(Step.FUND)
+        if self._owners is None:
+            await self._step(Step.FUND)
         if self._deal.request.mode is ExecutionMode.PIPELINED:
             await self._run_joined()
         else:
@@ -237,15 +296,148 @@ class DealWorkflow:
                 **options.ADMISSION,
             )
             reading = await self._read_market(accounts, options.ADMISSION)
+            # Deals from before that are not counted, and need nobody.
+            funding = await self._reserve(reading) if workflow.patched("multisig") else None
+            if funding is not None and funding.owners_decide:
+                accounts = await self._bind_to_safe()
+                reading = _from_safe(await self._read_market(accounts, options.ADMISSION))
             self._deal.sizing = size_deal(request, reading.module, reading.market)
+            self._deal.account, self._deal.treasury = accounts.account, accounts.treasury
+            self._deal.module = reading.module
+            if funding is not None and funding.owners_decide:
+                await self._ask_owners(funding, accounts, reading.multisig)
         except ActivityError as error:
             raise DealFailure(problem_of(error)) from error
         except DealError as error:
             raise DealFailure(error.problem) from error
-        self._deal.account, self._deal.treasury = accounts.account, accounts.treasury
-        self._deal.module = reading.module
-        await self._move(DealStatus.EXECUTING, "admitted")
+        if self._owners is None:
+            await self._move(DealStatus.EXECUTING, "admitted")
+        else:
+            await self._move(DealStatus.AWAITING_APPROVAL, "waiting for owners")
         self._admitted = True
+
+    # -- deals that owners must approve ---------------------------------------------------------
+
+    async def _reserve(self, reading: MarketReading) -> Funding:
+        """Count the deal with the others of its bank: do they need the owners?"""
+        request, multisig = self._deal.request, reading.multisig
+        self._reserved = True
+        return await workflow.execute_activity_method(
+            ReservationActivities.reserve_funding,
+            ReserveFunding(
+                deal_id=request.deal_id,
+                bank=request.bank,
+                value_usd8=funding_usd8(request, reading.module, reading.market),
+                limit_usd8=multisig.threshold_usd8,
+                window_seconds=int(multisig.window.total_seconds()),
+            ),
+            task_queue=TASK_QUEUE,
+            summary=f"Count it with what else {request.bank} moves",
+            **options.ADMISSION,
+        )
+
+    async def _release(self) -> None:
+        """Count the deal no longer: it has moved nothing, and never will."""
+        if not self._reserved:
+            return
+        await workflow.execute_activity_method(
+            ReservationActivities.release_funding,
+            ReleaseFunding(deal_id=self._deal.request.deal_id),
+            task_queue=TASK_QUEUE,
+            summary="Count it no longer: nothing was moved",
+            **options.READ,
+        )
+
+    async def _bind_to_safe(self) -> DealAccounts:
+        request = self._deal.request
+        return await workflow.execute_activity_method(
+            SigningActivities.fund_from_safe,
+            FundFromSafe(deal_id=request.deal_id, chain_id=request.chain_id),
+            task_queue=SIGNER_QUEUE,
+            summary="Make the Safe the deal's treasury, for good",
+            **options.ADMISSION,
+        )
+
+    async def _ask_owners(
+        self, funding: Funding, accounts: DealAccounts, multisig: Multisig
+    ) -> None:
+        assert accounts.fee is not None  # noqa: S101 - signers that know a Safe have one
+        self._owners = OwnersApproval(self._deal, funding, accounts.fee, self._tell_on_record)
+        await self._owners.propose(multisig.expiry)
+
+    async def _fund_by(self, owners: OwnersApproval) -> bool:
+        """Have the Safe pay once its owners approve; False if they do not, and it has ended."""
+        while True:
+            try:
+                standing = await owners.until_due()
+            except ApprovalEnded as ending:
+                await self._end_unfunded(owners, ending)
+                return False
+            except ActivityError as error:
+                await self._tell_on_record(f"the Safe: {problem_of(error).message}")
+                await owners.pause_before_retry()
+                continue
+            try:
+                await self._fund(standing)
+            except (DealFailure, ActivityError) as failure:
+                if self._is_funded:
+                    await self._move(DealStatus.EXECUTING, "funded by the Safe")
+                    raise
+                await self._tell_on_record(f"not funded: {problem_of(failure).message}")
+                await owners.pause_before_retry()
+            else:
+                await self._move(DealStatus.EXECUTING, "funded by the Safe")
+                return True
+
+    async def _fund(self, standing: SafeStanding) -> None:
+        """Execute what was approved, or take over what somebody else has executed."""
+        if standing.executed is None:
+            await self._attempt(Step.FUND, attempts=1)
+            return
+        request, started = self._deal.request, workflow.now()
+        assert self._owners is not None  # noqa: S101 - only called with owners
+        assert self._deal.account is not None  # noqa: S101 - only ever called after admission
+        key = BatchKey(
+            deal_id=request.deal_id, step=Step.FUND, round=self._deal.next_round(Step.FUND)
+        )
+        outcome: StepOutcome = await workflow.execute_activity_method(
+            SafeActivities.adopt_funding,
+            AdoptFunding(
+                key=key,
+                module=request.module,
+                account=self._deal.account,
+                transaction=self._owners.proposal.transaction,
+                transaction_hash=standing.executed,
+            ),
+            task_queue=chain_queue(request.chain_id),
+            summary="Somebody else has sent what the owners have signed: take it over",
+            **options.READ,
+        )
+        step = StepView(outcome=outcome, started_at=started, finished_at=workflow.now())
+        self._deal.steps.append(step)
+        await self._record(step)
+
+    @property
+    def _is_funded(self) -> bool:
+        """Whether a funding was mined and succeeded, whatever else it did."""
+        return any(
+            inclusion.succeeded and not inclusion.no_op
+            for step in self._deal.steps
+            if step.outcome.key.step is Step.FUND
+            for inclusion in step.outcome.inclusions
+        )
+
+    async def _end_unfunded(self, owners: OwnersApproval, ending: ApprovalEnded) -> None:
+        """End it, once it is sure that what was tried in vain stays so."""
+        try:
+            await self._wait_for_finality()
+        except DealFailure:
+            await self._move(DealStatus.EXECUTING, "funded by the Safe after all")
+            raise
+        self._deal.problem = ending.problem
+        await owners.close()
+        await self._release()
+        await self._close(ending.status, ending.problem.message)
 
     async def _swap_pays(self, cycle: int) -> bool:
         """Swap; False if a later cycle would not pay any more, which is no failure."""
@@ -297,6 +489,8 @@ class DealWorkflow:
             await self._move(DealStatus.UNWINDING, "unwinding from what the chain says")
             try:
                 await self._leave_for_good()
+                if not self._deal.on_chain:
+                    await self._release()
                 await self._close(DealStatus.UNWOUND)
             except (DealFailure, ActivityError) as failure:
                 self._deal.problem = problem_of(failure)
@@ -352,12 +546,12 @@ class DealWorkflow:
         if self._deal.overturned is not None:
             raise DealFailure(self._deal.overturned)
 
-    async def _close(self, status: DealStatus) -> None:
+    async def _close(self, status: DealStatus, doing: str = "done") -> None:
         """Add up, and close the deal."""
         if self._deal.position is not None:
             outcomes = [step.outcome for step in self._deal.steps]
             self._deal.settlement = settle(outcomes, self._deal.position)
-        await self._move(status, "done")
+        await self._move(status, doing)
 
     def _where_everything_is(self, problem: Problem) -> str:
         position = self._deal.position
@@ -383,6 +577,8 @@ class DealWorkflow:
                 request=self._deal.request,
                 sizing=self._sizing,
                 account=self._deal.account,
+                treasury=None if self._owners is None else self._deal.treasury,
+                approval=self._owners.execution() if self._owners and step is Step.FUND else None,
             )
             self._tell(f"{step} {number}" + (f", attempt {attempt}" if attempt > 1 else ""))
             try:
@@ -491,6 +687,10 @@ class DealWorkflow:
         self._deal.doing = doing
         workflow.set_current_details(details_of(self._deal.view()))
 
+    async def _tell_on_record(self, doing: str) -> None:
+        """Say what is waited for where everybody can see it."""
+        await self._move(self._deal.status, doing)
+
     async def _move(self, status: DealStatus, doing: str) -> None:
         """Change the status and record it."""
         self._deal.move(status, doing)
@@ -532,6 +732,13 @@ class DealWorkflow:
             await workflow.execute_activity_method(
                 RecordActivities.record_deal, record, summary=summary, **options.CLOSE
             )
+
+
+def _from_safe(reading: MarketReading) -> MarketReading:
+    """The same markets for a deal that a Safe funds, which takes more gas."""
+    gas = reading.module.gas_units | {Step.FUND: reading.multisig.fund_gas_units}
+    module = reading.module.model_copy(update={"gas_units": gas})
+    return reading.model_copy(update={"module": module})
 
 
 def _refusal(problem: Problem) -> ApplicationError:

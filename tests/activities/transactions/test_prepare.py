@@ -11,7 +11,7 @@ from activities.protocols.steps import StepBuilder
 from activities.signing.interface import DealAccounts, SignBatch
 from activities.signing.policy import check_batch
 from activities.signing.records import DealRecord
-from domain.deals import Step, digest_of
+from domain.deals import Step
 from domain.errors import (
     Conflict,
     DealError,
@@ -158,8 +158,8 @@ async def test_the_same_key_with_another_order_is_a_conflict_that_names_both(des
     problem = caught.value.problem
     assert (problem.value, problem.limit, problem.actual) == (
         str(first.key),
-        digest_of(desk.order(Step.FUND)),
-        digest_of(other.order(Step.FUND)),
+        desk.order(Step.FUND).digest(),
+        other.order(Step.FUND).digest(),
     )
     assert not caught.value.retryable
     assert await desk.prepare(Step.FUND) == first

@@ -358,7 +358,14 @@ def test_no_open_deal_is_without_a_way_on(status: DealStatus) -> None:
 COMMANDS = {
     Command.PAUSE: {"REQUESTED", "EXECUTING", "FROZEN"},
     Command.RESUME: {"PAUSED"},
-    Command.CANCEL: {"REQUESTED", "EXECUTING", "PAUSED", "FROZEN", "STUCK"},
+    Command.CANCEL: {
+        "REQUESTED",
+        "AWAITING_APPROVAL",
+        "EXECUTING",
+        "PAUSED",
+        "FROZEN",
+        "STUCK",
+    },
 }
 
 
@@ -389,9 +396,10 @@ def test_no_command_is_taken_by_a_deal_that_has_ended() -> None:
         assert not states & CLOSED, command
 
 
-def test_cancel_leads_to_unwinding_wherever_it_is_taken() -> None:
-    for status in COMMAND_STATES[Command.CANCEL]:
+def test_cancel_leads_to_unwinding_wherever_it_is_taken_once_something_may_be_moved() -> None:
+    for status in COMMAND_STATES[Command.CANCEL] - {DealStatus.AWAITING_APPROVAL}:
         check_transition(status, DealStatus.UNWINDING)
+    check_transition(DealStatus.AWAITING_APPROVAL, DealStatus.REJECTED)
 
 
 def test_resume_leads_back_to_executing() -> None:

@@ -1,0 +1,80 @@
+"""What banks move without the owners: reserved in Postgres, as the role ``deal_records``."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+from temporalio import activity
+
+from activities.approvals.interface import ReleaseFunding, ReservationActivities, ReserveFunding
+from domain.approvals import Funding
+from domain.errors import Conflict, Unavailable
+
+_RESERVE: Final = """
+SELECT bank, value_usd8, together_usd8, limit_usd8, owners_decide
+FROM deals.reserve(%s, %s, %s, %s, %s)
+"""
+_RELEASE: Final = """
+UPDATE deals.reservations SET released_at = clock_timestamp()
+WHERE deal_id = %s AND released_at IS NULL
+"""
+
+Pool = AsyncConnectionPool[AsyncConnection[Any]]
+
+
+class Reservations(ReservationActivities):
+    """Counts what each bank moves; the database adds up, one deal of a bank after the other."""
+
+    def __init__(self, pool: Pool) -> None:
+        """Use the connections of an open pool; the caller closes it."""
+        self._pool = pool
+
+    @activity.defn
+    async def reserve_funding(self, order: ReserveFunding) -> Funding:
+        """See `ReservationActivities.reserve_funding`."""
+        parameters = (
+            order.deal_id,
+            order.bank,
+            order.value_usd8,
+            order.limit_usd8,
+            order.window_seconds,
+        )
+        async with self._connected() as connection:
+            row = await (await connection.execute(_RESERVE, parameters)).fetchone()
+        assert row is not None  # noqa: S101 - the function always answers
+        if row[0] != order.bank:
+            raise Conflict(
+                f"deal {order.deal_id} is counted for another bank",
+                field="bank",
+                value=order.bank,
+                limit=row[0],
+                next_action="use a new deal id",
+            )
+        return Funding(
+            value_usd8=int(row[1]),
+            together_usd8=int(row[2]),
+            limit_usd8=int(row[3]),
+            owners_decide=row[4],
+        )
+
+    @activity.defn
+    async def release_funding(self, order: ReleaseFunding) -> None:
+        """See `ReservationActivities.release_funding`."""
+        async with self._connected() as connection:
+            await connection.execute(_RELEASE, (order.deal_id,))
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[AsyncConnection[Any]]:
+        try:
+            async with self._pool.connection() as connection:
+                yield connection
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            raise Unavailable(
+                "what banks move cannot be counted now",
+                field="database",
+                actual=str(error).partition("\n")[0],
+                next_action="wait: it is tried again until Postgres answers",
+            ) from error
