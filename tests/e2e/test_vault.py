@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from activities.signing.providers.vault import VaultKeyProvider
-from domain.deals import Step
+from domain.deals import Command, DealStatus, Step
 from domain.identifiers import DealId
 from starters.local.stack import Stack
 from starters.local.state import load_state
@@ -123,6 +123,33 @@ async def test_a_deal_completes_though_vault_limits_it_and_its_seeds_are_rotated
                     await next_step(desk, deal_id, step)
         await keys.close()
         assert "Vault limits our rate" in (stack.folder / "logs" / "signer.log").read_text()
+
+
+async def test_a_deal_whose_signer_is_locked_out_says_why_and_gets_home_when_it_is_let_in(
+    vault_program: Path,
+) -> None:
+    with dev_vault(vault_program) as vault, stack_on(vault) as (stack, role):
+        desk, signer = await Desk.open(stack), signer_process(stack)
+        with desk.node().held():
+            deal_id = (await desk.start()).request.deal_id
+            await desk.sent(deal_id, Step.FUND)
+            vault.admin.auth.approle.destroy_secret_id(
+                role.name, role.secret_id_file.read_text().strip()
+            )
+            vault.revoke_tokens(role)
+        stuck = await desk.status(deal_id, DealStatus.STUCK)
+        assert stuck.problem is not None
+        assert stuck.problem.field == "DEAL_VAULT_SECRET_ID_FILE"
+        assert stuck.problem.value == str(role.secret_id_file)
+
+        vault.set_up(role, {})  # as the runbook says: a new secret id
+        await desk.command(deal_id, Command.CANCEL)
+        view = await desk.end(deal_id)
+        assert view.status is DealStatus.UNWOUND
+        assert view.account is not None
+        assert desk.node().holdings(view.account) == {}
+        desk.books.check_exactly_once(view, desk.node())
+        assert signer_process(stack) == signer
 
 
 @contextmanager

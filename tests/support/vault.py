@@ -184,20 +184,25 @@ class VaultServer:
 
     def set_up(self, role: Role, settings: Mapping[str, str]) -> None:
         """Run the operators' own command; again for the same role gives it a new secret id."""
+        command = (str(PROJECT / "deploy" / "vault" / "setup"), str(role.folder), role.name)
+        self._as_operator(command, settings)
+
+    def tool(self, *arguments: str) -> None:
+        """Run the `vault` tool as an operator does."""
+        self._as_operator((str(self.program), *arguments), {})
+
+    def _as_operator(self, command: tuple[str, ...], settings: Mapping[str, str]) -> None:
+        given = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.folder),
+            "VAULT": str(self.program),
+            "VAULT_ADDR": self.address,
+            "VAULT_TOKEN": self.root,
+        }
+        if self.ca_file:
+            given["VAULT_CACERT"] = str(self.ca_file)
         done = subprocess.run(
-            [str(PROJECT / "deploy" / "vault" / "setup"), str(role.folder), role.name],
-            env={
-                "PATH": os.environ["PATH"],
-                "HOME": str(self.folder),
-                "VAULT": str(self.program),
-                "VAULT_ADDR": self.address,
-                "VAULT_TOKEN": self.root,
-                **({"VAULT_CACERT": str(self.ca_file)} if self.ca_file else {}),
-                **settings,
-            },
-            capture_output=True,
-            text=True,
-            check=False,
+            command, env={**given, **settings}, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr + done.stdout
 

@@ -9,6 +9,7 @@ import logging
 import os
 import pickle
 import secrets
+import shutil
 import subprocess
 import sys
 import time
@@ -465,6 +466,40 @@ async def test_signatures_at_once_are_each_their_own(keys: VaultKeyProvider) -> 
     signed = await asyncio.gather(*(keys.sign(TREASURY, [intent]) for intent in intents))
     for intent, (one,) in zip(intents, signed, strict=True):
         assert_signed(intent, one, legacy=False)
+
+
+async def test_seeds_are_restored_as_the_runbook_says(
+    vault: VaultServer, role: Role, keys: VaultKeyProvider
+) -> None:
+    account, path = await one_signed(keys), f"{role.name}/seed"
+    vault.tool("kv", "delete", "-mount=deal", path)
+    with pytest.raises(NotFound):
+        await one_signed(keys)
+    vault.tool("kv", "undelete", "-mount=deal", "-versions=1", path)
+    assert await one_signed(keys) == account
+
+    put(vault, role, {"1": "spoilt"})
+    with pytest.raises(InvalidConfiguration):
+        await one_signed(keys)
+    vault.tool("kv", "rollback", "-mount=deal", "-version=1", path)
+    assert await one_signed(keys) == account
+
+
+async def test_a_backup_of_the_storage_has_the_same_keys(stored_vault: VaultServer) -> None:
+    role = stored_vault.role()
+    async with opened(role) as keys:
+        await keys.rotate_seed()
+        await keys.rotate_wrapping()
+        account = await one_signed(keys)
+    data, backup = stored_vault.folder / "data", stored_vault.folder / "backup"
+    stored_vault.stop()
+    shutil.copytree(data, backup)
+    shutil.rmtree(data)
+    shutil.copytree(backup, data)
+    stored_vault.start()
+    stored_vault.unseal()
+    async with opened(role) as keys:
+        assert await one_signed(keys) == account
 
 
 async def test_it_is_opened_by_its_settings_and_needs_no_vault_for_that(
