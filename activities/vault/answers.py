@@ -16,6 +16,7 @@ BAD_REQUEST: Final = 400
 NOT_FOUND: Final = 404
 _RATE_LIMITED: Final = 429
 _SERVER_ERROR: Final = 500
+_NOT_VAULT: Final = 502
 _REDIRECTIONS: Final = range(300, 400)
 _DEFAULT_WAIT_SECONDS: Final = 1.0
 _LONGEST_WAIT_SECONDS: Final = 60.0
@@ -99,8 +100,11 @@ class AnswerAdapter(JSONAdapter):  # type: ignore[misc]  # hvac has no types
     def request(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - as hvac has it
         """Return what hvac returns; JSON for most."""
         answer = super().request(*arguments, **options)
-        if isinstance(answer, requests.Response) and answer.is_redirect:
-            raise VaultAnswer(answer.status_code)
+        if isinstance(answer, requests.Response):
+            if answer.is_redirect:
+                raise VaultAnswer(answer.status_code)
+            if answer.status_code == requests.codes.OK:
+                raise VaultAnswer(_NOT_VAULT, ["what answered there is not Vault"])
         return answer
 
     def _raise_for_error(self, method: str, url: str, response: requests.Response) -> None:  # noqa: ARG002 - hvac's hook

@@ -76,6 +76,8 @@ class VaultSession:
         """Prepare; nothing is asked of Vault before the first request."""
         self._login = login
         self._client = _client(login)
+        # Logs in without a token, while others still work with the one before.
+        self._at_the_door = _client(login)
         self._threads = ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="vault")
         self._logging_in = asyncio.Lock()
         self._lease: Lease | None = None
@@ -120,7 +122,8 @@ class VaultSession:
             with suppress(VaultAnswer, DealError):  # it ends by itself
                 await self._request(lambda client: client.auth.token.revoke_self())
         self._threads.shutdown(wait=False, cancel_futures=True)
-        self._client.adapter.close()
+        for client in (self._client, self._at_the_door):
+            client.adapter.close()
 
     def __repr__(self) -> str:
         """Nothing but where it goes."""
@@ -142,7 +145,7 @@ class VaultSession:
 
     async def _replace(self, lease: Lease) -> None:
         async with self._logging_in:
-            if self._lease is lease:  # else somebody else has logged in since
+            if self._lease is None or self._lease is lease:  # else somebody has logged in since
                 await self._log_in()
 
     async def _renewed(self, lease: Lease) -> Lease | None:
@@ -170,9 +173,8 @@ class VaultSession:
                 mount_point=self._login.mount,
             )
 
-        self._client.token = ""
         try:
-            self._lease = _lease(await self._request(log_in))
+            self._lease = _lease(await self._request(log_in, self._at_the_door))
         except VaultAnswer as answer:
             if answer.status in (BAD_REQUEST, FORBIDDEN, NOT_FOUND):
                 raise self._unknown_role(answer) from None
@@ -180,7 +182,7 @@ class VaultSession:
         self._client.token = self._lease.token.get_secret_value()
         return self._lease
 
-    async def _request(self, work: Work[T]) -> T:
+    async def _request(self, work: Work[T], client: hvac.Client | None = None) -> T:
         """One request within its time, unless Vault has asked us to keep away until later."""
         wait = self._not_before - time.monotonic()
         if wait > 0:
@@ -188,7 +190,7 @@ class VaultSession:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(_WHOLE_SECONDS):
-                return await loop.run_in_executor(self._threads, work, self._client)
+                return await loop.run_in_executor(self._threads, work, client or self._client)
         except TimeoutError:
             raise self._away("Vault does not answer", f"within {_WHOLE_SECONDS:.0f} s") from None
         except requests.exceptions.SSLError:
@@ -196,7 +198,7 @@ class VaultSession:
         except requests.exceptions.RequestException as error:
             raise self._away("Vault does not answer", type(error).__name__) from None
         except VaultAnswer as answer:
-            self._not_before = time.monotonic() + answer.wait_seconds
+            self._not_before = max(self._not_before, time.monotonic() + answer.wait_seconds)
             raise
 
     def _of(self, answer: VaultAnswer, doing: str) -> Exception:

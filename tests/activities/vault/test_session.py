@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -133,6 +134,42 @@ async def test_a_revoked_token_is_replaced_within_the_same_request(
     words = await asyncio.gather(*(word(session, role) for _ in range(8)))
     assert set(words) == {"first"}
     assert len(vault.accessors(role)) == 1
+
+
+async def test_a_login_that_fails_is_not_taken_for_a_missing_right_by_those_who_waited_for_it(
+    vault: VaultServer, session: VaultSession, role: Role, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log_in, attempts = session._log_in, []
+
+    async def fail_once() -> Any:
+        attempts.append(1)
+        if len(attempts) == 1:
+            session._lease = None
+            await asyncio.sleep(0)
+            raise session._away("Vault does not answer", "a test")
+        return await log_in()
+
+    monkeypatch.setattr(session, "_log_in", fail_once)
+    vault.revoke_tokens(role)
+    words = await asyncio.gather(*(word(session, role) for _ in range(4)), return_exceptions=True)
+    assert sorted(map(str, words)) == ["Vault does not answer", "first", "first", "first"]
+
+
+async def test_others_are_served_while_one_logs_in(
+    session: VaultSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request, served, lease = session._request, [], session._lease
+    assert lease is not None
+
+    async def serve_another_first(work: Any, client: Any = None) -> Any:
+        if client is not None:  # the login
+            served.append(await request(lambda client: client.auth.token.renew_self()))
+        return await request(work, client)
+
+    monkeypatch.setattr(session, "_request", serve_another_first)
+    await session._replace(lease)
+    assert served[0]["auth"]["client_token"] == lease.token.get_secret_value()
+    assert session._lease is not lease
 
 
 async def test_a_wrong_secret_id_is_named_and_a_new_one_needs_no_restart(
@@ -281,6 +318,7 @@ async def test_a_server_that_is_silent_does_not_hold_the_event_loop(role: Role) 
         (473, "performance standby"),
         (501, "not initialised"),
         (502, "cannot reach what is behind it"),
+        (200, "cannot reach what is behind it"),  # a page of somebody else, in front of Vault
         (412, "has not caught up"),
         (500, "fails"),
         (307, "standby that does not forward"),
