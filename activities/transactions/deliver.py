@@ -137,7 +137,6 @@ class Deliverer:
             sighting = await look_for(
                 self._rpc, batch, watch.attempts, self._reader.read_call(watch.reads)
             )
-            self._heads.seen(sighting.head)
             if watch.first_head == _NOT_SEEN:
                 watch.first_head = sighting.head
             watch.lost |= await self._unknowns.look(batch, watch.attempts, sighting)
@@ -152,7 +151,7 @@ class Deliverer:
             if watch.resend and pending:
                 await self._resend(watch, sighting, pending)
             watch.resend = True
-            await self._next_head(sighting.head)
+            await self._next_head(watch, sighting.head, pending=bool(pending))
             # Somebody may have sent another attempt meanwhile: `deal tx bump` and `cancel` do.
             watch.attempts = await self._store.attempts(batch)
 
@@ -190,8 +189,20 @@ class Deliverer:
             next_action="the engine goes on looking; check the node and the fee cap",
         )
 
-    async def _next_head(self, head: int) -> None:
-        """Wait for another block, but not for ever: where none comes, looking again may help."""
+    async def _next_head(self, watch: _Watch, head: int, *, pending: bool) -> None:
+        """Wait for a block that there is a reason to look at.
+
+        What waits to be mined need only be looked at when it is, and sent again about once a block:
+        where blocks are instant, the many between are other deals'. For confirmations every block
+        counts. Not for ever: where no block comes, looking again may help.
+        """
+        clock, block_time = asyncio.get_running_loop().time, self._profile.block_time_seconds
+        ours = {attempt.transaction_hash for attempt in watch.attempts}
+        due = clock() + block_time / 2
         with suppress(TimeoutError):
-            async with asyncio.timeout(_BLOCKS_OF_SILENCE * self._profile.block_time_seconds):
-                await self._heads.after(head)
+            async with asyncio.timeout(_BLOCKS_OF_SILENCE * block_time):
+                while (newer := await self._heads.after(head)) and pending and clock() < due:
+                    mined = self._heads.mined(head, newer)
+                    if mined is None or not ours.isdisjoint(mined):
+                        return
+                    head = newer
