@@ -11,6 +11,7 @@ import pytest
 from starters.local import vault
 from starters.local.cache import cache_dir
 from starters.local.errors import LocalStackError
+from tests.support.vault import needed_vault
 
 WORKS = "#!/bin/sh\necho Vault v9\n"
 # Stands in for Go: `mod download` answers as told, `build` writes a program to where `-o` says.
@@ -158,3 +159,15 @@ def test_a_place_that_reads_otherwise_is_named(
     with pytest.raises(LocalStackError, match="exactly once") as caught:
         vault.adjust(tmp_path)
     assert place.file in str(caught.value)
+
+
+@pytest.mark.usefixtures("path")
+def test_without_it_tests_are_skipped_with_a_reason_and_fail_where_nothing_may_be_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="make vault"):
+        needed_vault()
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="make vault"):
+        needed_vault()
