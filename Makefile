@@ -39,9 +39,10 @@ check: $(READY) ## format, lint, types and import rule only
 	$(BIN)/basedpyright
 
 .PHONY: bench
-bench: $(FETCHED) ## measure deals beside a straight script, and a load beside a plain sender
+bench: $(FETCHED) ## measure deals beside a straight script, a load beside a plain sender, signatures
 	$(BIN)/python -m tests.performance.bench
 	$(BIN)/python -m tests.performance.load
+	$(BIN)/python -m tests.performance.signatures
 
 SEED ?= 4
 .PHONY: faults
