@@ -71,7 +71,7 @@ class Journal:
     def __init__(self, pool: Pool, policy: SigningPolicy) -> None:
         """Use connections of the role deal_signer; decisions are taken by this policy."""
         self._pool = pool
-        self._policy = policy
+        self.policy = policy
 
     async def record_signed(
         self, batch: PreparedBatch, transactions: Sequence[SignedTransaction], accepted: Accepted
@@ -148,8 +148,8 @@ class Journal:
             "no_op": is_no_op(intent),
             "max_fee_per_gas": str(intent.fees.max_fee_per_gas),
             "max_priority_fee_per_gas": str(intent.fees.max_priority_fee_per_gas),
-            "policy_version": self._policy.version,
-            "policy_digest": self._policy.digest,
+            "policy_version": self.policy.version,
+            "policy_digest": self.policy.digest,
             "usd8": "0",
             "rated": False,
         }
@@ -166,7 +166,7 @@ class Journal:
                 rule,
                 reason,
                 value=error.diag.message_primary,
-                limit=limit(self._policy.rates),
+                limit=limit(self.policy.rates),
                 next_action=_SLOW_DOWN,
                 intent=at_fault,
             )

@@ -1,7 +1,8 @@
 """One valid batch for every step of a deal, and ways to spoil them."""
 
 import time
-from collections.abc import Iterable
+import tomllib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -11,14 +12,16 @@ from activities.protocols.redemption import REDEEM
 from activities.protocols.uniswap import EXACT_INPUT_SINGLE, EXACT_OUTPUT_SINGLE
 from activities.protocols.weth import DEPOSIT
 from activities.protocols.weth import WITHDRAW as UNWRAP
+from activities.signing.document import PolicyDocument
 from activities.signing.interface import DealAccounts, SignBatch
+from activities.signing.rules import SigningPolicy, compile_policy
 from domain.deals import Step
 from domain.exits import debt_bound
 from domain.identifiers import Address, ChainId, DealId, ModuleId
 from domain.transactions import Asset, BatchKey, Bound, Fees, Intent, PreparedBatch
 from workers.runtime.profiles import load_profiles
 from workers.runtime.settings import DEFAULT_CONFIG_DIR
-from workers.runtime.signing_policy import load_signing_policy
+from workers.runtime.signing_policy import POLICY_FILE, load_signing_policy
 
 DEAL: Final = "alpha"
 MNEMONIC: Final = "test test test test test test test test test test test junk"
@@ -40,6 +43,23 @@ ROUTER: Final = PROFILE.contract("uniswap_router")
 REDEMPTION: Final = PROFILE.contract("redemption")
 USDT: Final = PROFILE.contract("usdt")
 USDTZ: Final = PROFILE.contract("usdtz")
+
+
+def changed_policy(edit: Callable[[dict[str, Any]], None]) -> SigningPolicy:
+    """The policy with its document edited; with another version if the edit gives it one."""
+    document = tomllib.loads((DEFAULT_CONFIG_DIR / POLICY_FILE).read_text())
+    edit(document)
+    return compile_policy(PolicyDocument.model_validate(document), PROFILES)
+
+
+def with_rates(version: int = POLICY.version + 1, **rates: object) -> SigningPolicy:
+    """The policy with other rates."""
+
+    def edit(document: dict[str, Any]) -> None:
+        document["version"] = version
+        document["rates"] |= rates
+
+    return changed_policy(edit)
 
 
 def swap_data(**changes: Any) -> str:
