@@ -42,7 +42,7 @@ def keys() -> LocalKeyProvider:
 
 @pytest.fixture
 async def pool(database: Database) -> AsyncIterator[Pool]:
-    async with _pool(database.role("deal_signer")) as pool:
+    async with signer_pool(database.role("deal_signer")) as pool:
         await put_in_force(pool, POLICY)
         yield pool
 
@@ -55,7 +55,7 @@ def signer(keys: LocalKeyProvider, pool: Pool) -> Signer:
 @pytest.fixture
 async def other_signer(keys: LocalKeyProvider, database: Database) -> AsyncIterator[Signer]:
     """Another process's signer on the same database."""
-    async with _pool(database.role("deal_signer")) as pool:
+    async with signer_pool(database.role("deal_signer")) as pool:
         yield Signer(POLICY, keys, pool)
 
 
@@ -83,7 +83,7 @@ def _unguarded(database: Database, statement: str, *parameters: object) -> list[
         return cursor.fetchall() if cursor.description else []
 
 
-def _pool(url: str) -> Pool:
+def signer_pool(url: str) -> Pool:
     return AsyncConnectionPool[psycopg.AsyncConnection[Any]](
         url, kwargs={"autocommit": True}, min_size=2, max_size=8, open=False
     )

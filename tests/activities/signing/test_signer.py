@@ -26,7 +26,6 @@ from activities.signing.interface import (
 from activities.signing.policies import put_in_force
 from activities.signing.providers.local import LocalKeyProvider
 from activities.signing.signer import Signer
-from activities.signing.verification import GENESIS
 from domain.deals import Step
 from domain.errors import InvalidConfiguration, SigningRefused, Unavailable
 from domain.identifiers import ChainId, DealId
@@ -377,58 +376,6 @@ async def test_many_signers_at_once_make_one_chain(
     assert check.broken is None
     assert check.rows == 60
     assert as_owner("SELECT max(sequence) FROM signing.journal") == [(60,)]
-
-
-async def test_an_empty_journal_is_whole(signer: Signer) -> None:
-    check = await signer.journal.verify()
-    assert (check.rows, check.head, check.broken) == (0, GENESIS, None)
-
-
-TAMPERINGS = [
-    "UPDATE signing.journal SET nonce = 9 WHERE sequence = 3",
-    "UPDATE signing.journal SET intent_id = 'x' WHERE sequence = 3",
-    "UPDATE signing.journal SET max_fee_per_gas = max_fee_per_gas + 1 WHERE sequence = 3",
-    "UPDATE signing.journal SET rule = 'x' WHERE sequence = 4",
-    "UPDATE signing.journal SET reason = 'x' WHERE sequence = 4",
-    "UPDATE signing.journal SET account = lower(account) WHERE sequence = 3",
-    "UPDATE signing.journal SET decided_at = decided_at + '1 us' WHERE sequence = 3",
-    "UPDATE signing.journal SET replacement = NOT replacement WHERE sequence = 3",
-    "UPDATE signing.journal SET transaction_hash = '0x' || repeat('0', 64) WHERE sequence = 3",
-    "UPDATE signing.journal SET hash = repeat('0', 64) WHERE sequence = 3",
-    "DELETE FROM signing.journal WHERE sequence = 3",
-    "UPDATE signing.journal SET sequence = 100 - sequence WHERE sequence IN (3, 97)",
-]
-
-
-@pytest.mark.parametrize("tampering", TAMPERINGS)
-async def test_a_changed_row_is_found(
-    signer: Signer, batches: Batches, as_owner: Owner, tampering: str
-) -> None:
-    await signer.sign_batch(batches.order(Step.SWAP))
-    await refused(signer.sign_batch(other_body(batches)))
-    whole = await signer.journal.verify()
-    assert whole.broken is None
-    as_owner(tampering)
-    assert (await signer.journal.verify()).broken == (4 if "= 4" in tampering else 3)
-
-
-async def test_a_journal_cut_short_has_another_head(
-    signer: Signer, batches: Batches, as_owner: Owner
-) -> None:
-    await signer.sign_batch(batches.order(Step.SWAP))
-    whole = await signer.journal.verify()
-    as_owner("DELETE FROM signing.journal WHERE sequence = 3")
-    cut = await signer.journal.verify()
-    assert cut.broken is None
-    assert (cut.rows, cut.head) != (whole.rows, whole.head)
-
-
-async def test_a_long_journal_is_read_in_pages(
-    signer: Signer, batches: Batches, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("activities.signing.verification._PAGE", 2)
-    await signer.sign_batch(batches.order(Step.SETTLE))
-    assert (await signer.journal.verify()).rows == 5
 
 
 @pytest.mark.parametrize("table", ["journal", "accounts"])
