@@ -1,6 +1,7 @@
 """`deal config check`: profiles that cannot be read, nodes that contradict them, and all well."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -97,6 +98,36 @@ def test_a_bad_file_is_named_with_its_field(  # noqa: PLR0913, PLR0917 - a table
     assert problem["field"] in words.err
 
 
+BAD_POLICIES = [
+    # edit, field, part of the limit
+    (replaced("[rates]", "[rates"), "file", "well-formed TOML"),
+    (replaced('to = "aave_pool"', 'to = "dai"'), "calls.supply.to", "address manifest"),
+    (replaced(', max_ether = "10_000"', ""), "calls.fund.max_ether", "without"),
+    (replaced("hour_usd", "hour_eur"), "rates.hour_usd", "required"),
+    (lambda text: text.replace("chains.138", "chains.139"), "chains.139", "a profile: 138"),
+]
+
+
+@pytest.mark.parametrize(("edit", "field", "limit"), BAD_POLICIES)
+def test_a_bad_signing_policy_is_named_with_its_field(
+    deal: Deal, config: Path, edit: Edit, field: str, limit: str
+) -> None:
+    target = config / POLICY_FILE
+    target.write_text(edit(target.read_text()))
+    answer = deal("config", "check")
+    problem = answer.problem
+    assert (answer.code, problem["code"]) == (2, "invalid_configuration")
+    assert problem["field"].startswith(f"{POLICY_FILE}: ")
+    assert field in problem["field"]
+    assert limit in problem["limit"]
+
+
+def test_a_signing_policy_that_is_missing_is_named(deal: Deal, config: Path) -> None:
+    (config / POLICY_FILE).unlink()
+    answer = deal("config", "check")
+    assert (answer.code, answer.problem["field"]) == (2, f"{POLICY_FILE}: file")
+
+
 def test_a_folder_without_profiles_is_named(
     deal: Deal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,7 +157,11 @@ def test_a_node_that_agrees_passes(
 ) -> None:
     with running_anvil(138, "--load-state", str(state.state_file)) as anvil:
         assert findings(deal, anvil.url, monkeypatch) == []
+        checks = deal("config", "check").document["checks"]
         words = deal("config", "check", "-o", "table")
+    (rules,) = (check["check"] for check in checks if check["endpoint"] == POLICY_FILE)
+    assert re.fullmatch(r"signing policy, version \d+, SHA-256 [0-9a-f]{64}", rules)
+    assert rules.split()[-1] in words.out
     contracts = json.loads(state.manifest_file.read_text())["contracts"]
     assert f"{len(contracts) + 1} checks passed" in words.out
     assert words.code == 0

@@ -21,7 +21,10 @@ async def test_a_policy_is_new_once(pool: Pool, as_owner: Owner) -> None:
     assert await put_in_force(pool, NEXT)
     assert not await put_in_force(pool, NEXT)
     rows = as_owner("SELECT version, digest, deal_signatures FROM signing.policies ORDER BY 1")
-    assert rows == [(POLICY.version, POLICY.digest, 500), (NEXT.version, NEXT.digest, 400)]
+    assert rows == [
+        (POLICY.version, POLICY.digest, POLICY.rates.deal_signatures),
+        (NEXT.version, NEXT.digest, 400),
+    ]
 
 
 async def test_a_version_with_other_rules_is_refused(pool: Pool, as_owner: Owner) -> None:
