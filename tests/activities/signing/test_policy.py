@@ -3,15 +3,8 @@
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from activities.protocols.aave import BORROW, REPAY, SUPPLY, WITHDRAW
-from activities.protocols.erc20 import APPROVE, TRANSFER
-from activities.protocols.redemption import REDEEM
-from activities.protocols.uniswap import EXACT_INPUT_SINGLE, EXACT_OUTPUT_SINGLE
-from activities.protocols.weth import DEPOSIT
-from activities.protocols.weth import WITHDRAW as UNWRAP
+from activities.protocols.erc20 import APPROVE
 from activities.signing.findings import Finding
 from activities.signing.interface import SignBatch
 from activities.signing.policy import check_batch, review, review_withholding
@@ -159,75 +152,3 @@ def test_a_deal_withholds_only_its_own() -> None:
     finding = review_withholding(foreign, ACCOUNTS)
     assert finding is not None
     assert finding.rule == "sender"
-
-
-FREE_WORDS = {
-    "approve": {1},
-    "supply": {1},
-    "borrow": {1},
-    "exactInputSingle": {4, 5, 6, 7},
-    "exactOutputSingle": {4, 5, 6, 7},
-    "redeem": {0},
-    "unwrap": {0},
-    "transfer": {1},
-    "withdraw": set[int](),
-    "repay": set[int](),
-    "deposit": set[int](),
-}
-"""Words of calldata that are amounts, or the swap's deadline: all that policy leaves open."""
-
-NAMES = {
-    function.selector.hex(): function.name
-    for function in (
-        *(APPROVE, SUPPLY, BORROW, EXACT_INPUT_SINGLE, EXACT_OUTPUT_SINGLE),
-        *(REDEEM, TRANSFER, WITHDRAW, REPAY),
-    )
-} | {DEPOSIT.selector.hex(): "deposit", UNWRAP.selector.hex(): "unwrap"}
-
-
-@st.composite
-def mutations(draw: st.DrawFn) -> tuple[SignBatch, SignBatch, int]:
-    """A valid order, the same with a few bytes of one calldata changed, and which intent it is."""
-    valid = order(draw(st.sampled_from(list(Step))), selling=False)
-    index = draw(st.integers(0, len(valid.batch.intents) - 1))
-    data = bytearray.fromhex(valid.batch.intents[index].data[2:])
-    match draw(st.sampled_from(["flip", "cut", "append"])) if data else "append":
-        case "flip":
-            for _ in range(draw(st.integers(1, 4))):
-                data[draw(st.integers(0, len(data) - 1))] ^= draw(st.integers(1, 255))
-        case "cut":
-            del data[draw(st.integers(0, len(data) - 1)) :]
-        case _:
-            data += draw(st.binary(min_size=1, max_size=64))
-    return valid, spoil(valid, index, data="0x" + data.hex()), index
-
-
-@given(mutations())
-@settings(max_examples=2_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_mutated_calldata_is_never_signed_under_the_digest_that_was_accepted(
-    mutation: tuple[SignBatch, SignBatch, int],
-) -> None:
-    valid, mutated, _ = mutation
-    if mutated.batch == valid.batch:  # flips that cancelled each other
-        return
-    assert rule_of(mutated.model_copy(update={"digest": valid.digest})) == "digest"
-
-
-@given(mutations())
-@settings(max_examples=4_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_an_attacker_who_owns_the_digest_can_only_move_amounts(
-    mutation: tuple[SignBatch, SignBatch, int],
-) -> None:
-    valid, mutated, index = mutation
-    if rule_of(mutated) is not None:
-        return
-    before, after = valid.batch.intents[index].data[2:], mutated.batch.intents[index].data[2:]
-    assert len(before) == len(after)
-    assert before[:8] == after[:8]
-    words = range((len(before) - 8) // 64)
-    moved = {w for w in words if _word(before, w) != _word(after, w)}
-    assert moved <= FREE_WORDS[NAMES[before[:8]]]
-
-
-def _word(data: str, number: int) -> str:
-    return data[8 + 64 * number : 72 + 64 * number]
