@@ -473,7 +473,7 @@ def _arguments(intent: Intent, function: Function) -> Arguments | None:
     """The arguments, a struct's fields in its place; None unless they encode to the same bytes."""
     try:
         arguments = function.decode_arguments(bytes.fromhex(intent.data[2:]))
-    except (ValueError, DecodingError):
+    except (ValueError, OverflowError, DecodingError):  # an offset may be larger than any size
         return None
     if len(arguments) == 1 and isinstance(arguments[0], tuple):
         return arguments[0]

@@ -19,7 +19,8 @@ from tests.activities.signing.samples import DEAL, MNEMONIC, POLICY, Batches
 from tests.support.postgres import Database, Postgres
 
 TABLES = (
-    "signing.journal, signing.accounts, signing.policies, signing.key_events, signing.signatures"
+    "signing.journal, signing.accounts, signing.policies, signing.key_events, signing.signatures,"
+    " signing.treasuries"
 )
 
 

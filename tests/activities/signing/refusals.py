@@ -9,6 +9,7 @@ from activities.protocols.aave import ALL, BORROW, REPAY, SUPPLY, WITHDRAW
 from activities.protocols.abi import Function
 from activities.protocols.erc20 import APPROVE, TRANSFER
 from activities.protocols.redemption import REDEEM
+from activities.protocols.safe import EXEC_TRANSACTION
 from activities.protocols.weth import DEPOSIT
 from activities.protocols.weth import WITHDRAW as UNWRAP
 from activities.signing.calls import MOST_INTENTS
@@ -49,6 +50,12 @@ ACCOUNTS = DealAccounts(
     treasury=Address("0x8C8d35429F74ec245F8Ef2f4Fd1e551cFF97d650"),
 )
 DEAL_RECORD = DealRecord(ACCOUNTS)
+SAFE_ACCOUNTS = DealAccounts(
+    account=ACCOUNTS.account,
+    treasury=PROFILE.contract(PROFILE.multisig.safe),
+    fee=Address("0x98e503f35D0a019cB0a251aD243a4cCFCF371F46"),
+    hot_treasury=ACCOUNTS.treasury,
+)
 ACCOUNT, TREASURY = ACCOUNTS.account, ACCOUNTS.treasury
 BATCHES = Batches(ACCOUNTS)
 NOW = int(time.time())
@@ -64,6 +71,13 @@ class Refusal:
     order: Spoil
     policy: SigningPolicy = POLICY
     fee_cap: int | None = None
+    safe: bool = False
+    """Whether the deal's treasury is the Safe."""
+
+    @property
+    def deal(self) -> DealRecord:
+        """What the signer has recorded of the deal."""
+        return DealRecord(SAFE_ACCOUNTS if self.safe else ACCOUNTS, self.fee_cap)
 
 
 def order(step: Step, **options: Any) -> SignBatch:
@@ -313,6 +327,66 @@ _CASES: list[tuple[str, Spoil]] = [
 ]
 
 
+_NOBODY = "0x" + "00" * 20
+_OWNER_SIGNATURE = bytes.fromhex("11" * 32 + "22" * 32 + "1b")
+
+
+def funded_from_safe(**changes: object) -> SignBatch:
+    """The Safe's transaction that funds the deal, sent by the fee account."""
+    arguments = {
+        "to": ACCOUNT,
+        "value": 500 * ETHER,
+        "data": b"",
+        "operation": 0,
+        "safe_tx_gas": 0,
+        "base_gas": 0,
+        "gas_price": 0,
+        "gas_token": _NOBODY,
+        "refund_receiver": _NOBODY,
+        "signatures": _OWNER_SIGNATURE * 2,
+    } | changes
+    data = EXEC_TRANSACTION.encode(*arguments.values())
+    fields = {"sender": SAFE_ACCOUNTS.fee, "to": SAFE_ACCOUNTS.treasury, "data": data}
+    return order_of(BATCHES.of(Step.FUND, [fields | {"gas_limit": 200_000}]))
+
+
+def _from_safe(rule: Rule, **changes: object) -> Refusal:
+    return Refusal(rule, lambda: funded_from_safe(**changes), safe=True)
+
+
+_SAFE_REFUSALS = [
+    _from_safe(Rule.RECIPIENT, to=STRANGER),
+    _from_safe(Rule.RECIPIENT, to=TREASURY),
+    _from_safe(Rule.VALUE, value=0),
+    _from_safe(Rule.MAX_ETHER, value=10_000 * ETHER + 1),
+    _from_safe(Rule.SAFE_DATA, data=b"\x00"),
+    _from_safe(Rule.SAFE_OPERATION, operation=1),
+    _from_safe(Rule.SAFE_GAS, safe_tx_gas=1),
+    _from_safe(Rule.SAFE_GAS, base_gas=1),
+    _from_safe(Rule.SAFE_REFUND, gas_price=1),
+    _from_safe(Rule.SAFE_REFUND, gas_token=USDT),
+    _from_safe(Rule.SAFE_REFUND, refund_receiver=STRANGER),
+    _from_safe(Rule.SAFE_SIGNATURES, signatures=b""),
+    _from_safe(Rule.SAFE_SIGNATURES, signatures=_OWNER_SIGNATURE[:-1]),
+    _from_safe(Rule.SAFE_SIGNATURES, signatures=_OWNER_SIGNATURE[:-1] + b"\x00"),
+    *(
+        Refusal(rule, lambda fields=fields: spoil(funded_from_safe(), 0, **fields), safe=True)
+        for rule, fields in (
+            (Rule.SENDER, {"sender": TREASURY}),
+            (Rule.SENDER, {"sender": ACCOUNT}),
+            (Rule.DESTINATION, {"to": TREASURY}),
+            (Rule.VALUE, {"value": 1}),
+            (Rule.GAS_LIMIT, {"gas_limit": 300_001}),
+            (Rule.SPENDS_REST, {"spends_rest": True}),
+        )
+    ),
+    # Neither kind of deal is funded as the other is.
+    Refusal(Rule.SENDER, funded_from_safe),
+    Refusal(Rule.SENDER, lambda: order(Step.FUND), safe=True),
+    Refusal(Rule.DESTINATION, lambda: order(Step.SWEEP), safe=True),
+]
+
+
 def _bounded(step: Step, *bounds: Bound, **fields: Any) -> Spoil:
     """The step's batch with other promises."""
 
@@ -336,6 +410,7 @@ def _without(step: Step) -> SigningPolicy:
 
 REFUSALS: list[Refusal] = [
     *(Refusal(Rule(rule), spoiled) for rule, spoiled in _CASES),
+    *_SAFE_REFUSALS,
     Refusal(Rule.STEP, lambda: order(Step.BORROW), policy=_without(Step.BORROW)),
     Refusal(Rule.DEAL_MAX_FEE_PER_GAS, lambda: order(Step.SWAP), fee_cap=FEES.max_fee_per_gas - 1),
     Refusal(Rule.DEAL_MAX_FEE_PER_GAS, lambda: order(Step.SWEEP), fee_cap=FEES.max_fee_per_gas - 1),

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from activities.signing.findings import Finding
 from activities.signing.interface import OpenAccount, SignBatch
 from activities.signing.policy import review
+from activities.signing.records import DealRecord
 from activities.signing.signer import Signer
 from domain.deals import Step
 from domain.errors import SigningRefused
@@ -27,7 +28,9 @@ from tests.activities.signing.refusals import (
     BATCHES,
     DEAL_RECORD,
     NOW,
+    SAFE_ACCOUNTS,
     TREASURY,
+    funded_from_safe,
 )
 from tests.activities.signing.samples import (
     CHAIN,
@@ -332,6 +335,29 @@ def test_one_bit_of_an_address_a_selector_or_a_fixed_number_is_enough(
     intents = (*valid.batch.intents[:at], changed, *valid.batch.intents[at + 1 :])
     mutated = order_of(valid.batch.model_copy(update={"intents": intents}))
     assert isinstance(review(mutated, POLICY, DEAL_RECORD, NOW), Finding)
+
+
+@given(st.data())
+@settings(max_examples=3_000, **UNTIMED)
+def test_no_mutation_of_a_safes_transaction_pays_anybody_else(data: st.DataObject) -> None:
+    """Its arguments are of dynamic size, so offsets and lengths are held to be the usual ones."""
+    valid = funded_from_safe()
+    intent = valid.batch.intents[0]
+    mutate: Callable[..., dict[str, Any]] = data.draw(st.sampled_from([of_calldata, of_envelope]))
+    for _ in range(data.draw(st.integers(1, 2))):
+        intent = intent.model_copy(update=mutate(data.draw, intent))
+    mutated = order_of(valid.batch.model_copy(update={"intents": (intent,)}))
+    if isinstance(review(mutated, POLICY, DealRecord(SAFE_ACCOUNTS), NOW), Finding):
+        return
+    if intent.data == "0x":  # a no-op of the fee account
+        assert (intent.to, intent.value) == (intent.sender, 0)
+        return
+    assert (intent.sender, intent.to) == (SAFE_ACCOUNTS.fee, SAFE_ACCOUNTS.treasury)
+    given = words(intent.model_copy(update={"data": intent.data[: 10 + 64 * 11]}))
+    recipient, value, at, *none, signed_at, length = given
+    assert (recipient, at, signed_at, length) == (int(ACCOUNT, 16), 32 * 10, 32 * 11, 0)
+    assert none == [0] * 6
+    assert 0 < value <= 10_000 * 10**18
 
 
 @given(mutations())

@@ -19,11 +19,13 @@ from tests.activities.signing.refusals import (
     DEAL_RECORD,
     NOW,
     REFUSALS,
+    SAFE_ACCOUNTS,
     TREASURY,
     Refusal,
     called,
     changed,
     fees,
+    funded_from_safe,
     of,
     order,
 )
@@ -36,8 +38,8 @@ from tests.activities.signing.samples import (
 )
 
 
-def rule_of(order: SignBatch, now: int = NOW) -> str | None:
-    reviewed = review(order, POLICY, DEAL_RECORD, now)
+def rule_of(order: SignBatch, now: int = NOW, deal: DealRecord = DEAL_RECORD) -> str | None:
+    reviewed = review(order, POLICY, deal, now)
     return reviewed.rule if isinstance(reviewed, Finding) else None
 
 
@@ -50,6 +52,10 @@ def test_every_step_is_signed(step: Step) -> None:
 def test_a_request_that_came_over_the_wire_is_signed(step: Step) -> None:
     received = SignBatch.model_validate_json(order(step).model_dump_json())
     check_batch(received, POLICY, DEAL_RECORD, NOW)
+
+
+def test_owners_may_fund_a_deal_from_their_safe() -> None:
+    assert rule_of(funded_from_safe(), deal=DealRecord(SAFE_ACCOUNTS)) is None
 
 
 def test_an_unwind_may_also_sell() -> None:
@@ -85,9 +91,8 @@ def test_an_approval_may_be_smaller_than_what_follows() -> None:
     "refusal", REFUSALS, ids=[f"{each.rule}-{i}" for i, each in enumerate(REFUSALS)]
 )
 def test_each_rule_refuses_what_breaks_it(refusal: Refusal) -> None:
-    deal = DealRecord(ACCOUNTS, refusal.fee_cap)
     with pytest.raises(SigningRefused) as caught:
-        check_batch(refusal.order(), refusal.policy, deal, NOW)
+        check_batch(refusal.order(), refusal.policy, refusal.deal, NOW)
     problem = caught.value.problem
     assert problem.field == refusal.rule
     assert problem.limit

@@ -10,7 +10,7 @@ import pytest
 
 from activities.signing.database import Pool
 from activities.signing.findings import Rule
-from activities.signing.interface import DealAccounts, OpenAccount, SignBatch
+from activities.signing.interface import DealAccounts, FundFromSafe, OpenAccount, SignBatch
 from activities.signing.policies import put_in_force
 from activities.signing.providers.local import LocalKeyProvider
 from activities.signing.rules import SigningPolicy
@@ -18,7 +18,14 @@ from activities.signing.signer import Signer
 from domain.deals import Step
 from domain.errors import SigningRefused, Unavailable
 from domain.identifiers import DealId
-from tests.activities.signing.refusals import ACCOUNTS, BATCHES, NOW, REFUSALS, Refusal
+from tests.activities.signing.refusals import (
+    ACCOUNTS,
+    BATCHES,
+    NOW,
+    REFUSALS,
+    SAFE_ACCOUNTS,
+    Refusal,
+)
 from tests.activities.signing.samples import (
     CHAIN,
     DEAL,
@@ -138,7 +145,7 @@ def test_no_rule_is_without_an_explanation(rule: Rule, page: str) -> None:
 def rig(keys: LocalKeyProvider, pool: Pool, as_owner: Owner) -> Callable[..., Awaitable[Rig]]:
     """Makes a rig whose deal is open."""
 
-    async def make(policy: SigningPolicy, fee_cap: int | None = None) -> Rig:
+    async def make(policy: SigningPolicy, fee_cap: int | None = None, *, safe: bool = False) -> Rig:
         as_owner("TRUNCATE signing.policies")
         await put_in_force(pool, policy)
         signer = Signer(policy, keys, pool)
@@ -146,6 +153,9 @@ def rig(keys: LocalKeyProvider, pool: Pool, as_owner: Owner) -> Callable[..., Aw
             OpenAccount(deal_id=DealId(DEAL), max_fee_per_gas_wei=fee_cap)
         )
         assert opened.model_copy(update={"fee": None}) == ACCOUNTS
+        if safe:
+            order = FundFromSafe(deal_id=DealId(DEAL), chain_id=CHAIN)
+            assert await signer.fund_from_safe(order) == SAFE_ACCOUNTS
         return Rig(signer, as_owner)
 
     return make
@@ -177,7 +187,7 @@ async def held(rig: Rig, order: SignBatch, rule: Rule) -> None:
 async def test_a_changed_field_gets_no_signature(
     rig: Callable[..., Awaitable[Rig]], refusal: Refusal
 ) -> None:
-    arranged = await rig(refusal.policy, refusal.fee_cap)
+    arranged = await rig(refusal.policy, refusal.fee_cap, safe=refusal.safe)
     arranged.signer._clock = lambda: NOW
     await held(arranged, refusal.order(), refusal.rule)
 
