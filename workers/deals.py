@@ -2,6 +2,7 @@
 
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from typing import Final
 
 from temporalio.client import Client
 from temporalio.worker import Worker
@@ -15,10 +16,28 @@ from workers.runtime.settings import DealsWorkerSettings
 from workflows.chain.fill import FillNonceWorkflow
 from workflows.chain.release import ReleaseChainWorkflow
 from workflows.deal.workflow import TASK_QUEUE, DealWorkflow
+from workflows.keys.requests import (
+    ListKeysWorkflow,
+    ReinstateKeyWorkflow,
+    RetireKeyWorkflow,
+    VerifyJournalWorkflow,
+)
+from workflows.keys.rotation import RotateKeysWorkflow
 
 _DATABASE_CONNECTIONS = 10
 _STICKY_FOR = timedelta(seconds=2)
 """After that, another worker may take what was kept for one that was killed."""
+
+WORKFLOWS: Final = (
+    DealWorkflow,
+    FillNonceWorkflow,
+    ReleaseChainWorkflow,
+    ListKeysWorkflow,
+    RetireKeyWorkflow,
+    ReinstateKeyWorkflow,
+    RotateKeysWorkflow,
+    VerifyJournalWorkflow,
+)
 
 WORKFLOW_RUNNER = SandboxedWorkflowRunner(
     restrictions=SandboxRestrictions.default.with_passthrough_modules(
@@ -26,6 +45,7 @@ WORKFLOW_RUNNER = SandboxedWorkflowRunner(
         # of processor time.
         "domain",
         "activities.approvals.interface",
+        "activities.custody.interface",
         "activities.deals.interface",
         "activities.protocols.interface",
         "activities.signing.interface",
@@ -47,7 +67,7 @@ async def build(
             client,
             task_queue=TASK_QUEUE,
             build_id=BUILD_ID,
-            workflows=[DealWorkflow, FillNonceWorkflow, ReleaseChainWorkflow],
+            workflows=WORKFLOWS,
             activities=[
                 Records(pool).record_deal,
                 reservations.reserve_funding,

@@ -17,6 +17,7 @@ import structlog
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+from activities.custody.keys import Custody
 from activities.signing.database import Pool
 from activities.signing.policies import put_in_force
 from activities.signing.providers.local import named_keystore, refuse_in_production
@@ -30,7 +31,7 @@ from workers.runtime.failures import FailureInterceptor
 from workers.runtime.heartbeats import HEARTBEAT_THROTTLE, HeartbeatInterceptor
 from workers.runtime.memory import clear_freed_memory
 from workers.runtime.process import BUILD_ID, database_pool, run_process
-from workers.runtime.profiles import load_profiles
+from workers.runtime.profiles import load_profiles_without_nodes
 from workers.runtime.settings import KeyStoreSettings, SignerSettings
 from workers.runtime.signing_policy import load_signing_policy
 
@@ -45,7 +46,18 @@ def signer_activities(
 ) -> list[Callable[..., Any]]:
     """The activities of the signer's queue."""
     signer = Signer(policy, keys, pool)
-    return [signer.open_account, signer.fund_from_safe, signer.sign_batch, signer.withhold_batch]
+    custody = Custody(keys, signer.accounts, signer.journal, pool)
+    return [
+        signer.open_account,
+        signer.fund_from_safe,
+        signer.sign_batch,
+        signer.withhold_batch,
+        custody.retire_account,
+        custody.reinstate_account,
+        custody.list_keys,
+        custody.rotate_keys,
+        custody.verify_journal,
+    ]
 
 
 async def build(settings: SignerSettings, client: Client, stack: AsyncExitStack) -> list[Worker]:
@@ -54,7 +66,9 @@ async def build(settings: SignerSettings, client: Client, stack: AsyncExitStack)
     Raises `InvalidConfiguration` for anything wrong with the signing policy or the key store, and
     `Unavailable`.
     """
-    policy = load_signing_policy(settings.config_dir, load_profiles(settings.config_dir))
+    policy = load_signing_policy(
+        settings.config_dir, load_profiles_without_nodes(settings.config_dir)
+    )
     keys = await stack.enter_async_context(open_keys(settings, settings.environment))
     pool = await stack.enter_async_context(
         database_pool(settings.database_url, size=_DATABASE_CONNECTIONS)

@@ -98,6 +98,10 @@ class Accounts:
             )
         return key
 
+    def forget(self, deal_id: DealId) -> None:
+        """Look the deal's key up again when it is asked for next."""
+        self._known.pop(deal_id, None)
+
     async def _allocate(self, deal_id: DealId, max_fee_per_gas: int | None) -> DealKey:
         """Create the next key and keep it, holding the lock under which indexes are counted."""
         async with connected(self._pool) as connection, connection.transaction():

@@ -31,6 +31,7 @@ from activities.signing.policy import (
 from activities.signing.providers.provider import FEE, TREASURY, KeyProvider, KeyRef
 from activities.signing.records import DealRecord
 from activities.signing.rules import SigningPolicy
+from activities.signing.signatures import Signatures
 from activities.signing.treasuries import Treasuries, Treasury
 from domain.chains import ChainProfile
 from domain.deals import TREASURY_STEPS, Step
@@ -67,8 +68,9 @@ class Signer(SigningActivities):
         """
         self._policy = policy
         self._keys = keys
-        self._accounts = Accounts(pool, keys)
+        self.accounts = Accounts(pool, keys)
         self._treasuries = Treasuries(pool)
+        self._signatures = None if keys.deterministic else Signatures(pool)
         self._clock = clock
         self._review = review
         self.journal = Journal(pool, policy)
@@ -80,7 +82,7 @@ class Signer(SigningActivities):
         Raises `InvalidConfiguration` if the key store is not the one that the signer's records
         were made with, `Conflict` if it was opened with another fee cap, and `Unavailable`.
         """
-        key = await self._accounts.open(order.deal_id, order.max_fee_per_gas_wei)
+        key = await self.accounts.open(order.deal_id, order.max_fee_per_gas_wei)
         return await self._known_accounts(key, await self._treasuries.find(order.deal_id))
 
     @activity.defn
@@ -90,7 +92,7 @@ class Signer(SigningActivities):
         The Safe is the one that the chain's own profile names: nobody else is believed. Raises
         `NotFound` as well if the profile names none, and for a deal without an account.
         """
-        key = await self._accounts.find(order.deal_id)
+        key = await self.accounts.find(order.deal_id)
         if key is None:
             raise NotFound(
                 "the deal has no account",
@@ -119,6 +121,8 @@ class Signer(SigningActivities):
         """
         batch = order.batch
         key = await self._key(batch)
+        if key.retired:
+            raise await self._refused(batch, _retired(batch))
         accounts = await self._deal_accounts(batch, key)
         deal = DealRecord(accounts, key.max_fee_per_gas)
         reviewed = self._review(order, self._policy, deal, self._clock())
@@ -127,10 +131,11 @@ class Signer(SigningActivities):
         profile = self._policy.chains[order.chain_id].profile
         finding = await self._review_age(batch, profile)
         if finding is None:
-            ref = _ref(batch, key, accounts)
-            transactions = await self._sign(batch, ref, legacy=profile.fees.kind == "legacy")
+            ref, legacy = _ref(batch, key, accounts), profile.fees.kind == "legacy"
+            transactions = await self._sign(batch, ref, legacy=legacy)
             finding = await self.journal.record_signed(batch, transactions, reviewed)
             if finding is None:
+                transactions = await self._kept(batch, transactions, legacy=legacy)
                 return SignedBatch(transactions=transactions)
             if finding.rule is Rule.CHAIN_LATCHED:
                 raise _latched(order.chain_id, finding)
@@ -161,23 +166,23 @@ class Signer(SigningActivities):
         return None if exempt else finding
 
     async def _key(self, batch: PreparedBatch) -> DealKey:
-        key = await self._accounts.find(batch.key.deal_id)
+        key = await self.accounts.find(batch.key.deal_id)
         if key is None:
             raise await self._refused(batch, no_account(batch))
         return key
 
     async def _deal_accounts(self, batch: PreparedBatch, key: DealKey) -> DealAccounts:
         """The deal's accounts, its treasury being decided from now on."""
-        own = Treasury(await self._accounts.treasury(), safe=False)
+        own = Treasury(await self.accounts.treasury(), safe=False)
         decided = await self._treasuries.decide(batch.key.deal_id, own)
         return await self._known_accounts(key, decided)
 
     async def _known_accounts(self, key: DealKey, treasury: Treasury | None) -> DealAccounts:
-        own = await self._accounts.treasury()
+        own = await self.accounts.treasury()
         return DealAccounts(
             account=key.address,
             treasury=own if treasury is None else treasury.address,
-            fee=await self._accounts.fee(),
+            fee=await self.accounts.fee(),
             hot_treasury=own if treasury is not None and treasury.safe else None,
         )
 
@@ -185,7 +190,19 @@ class Signer(SigningActivities):
         self, batch: PreparedBatch, ref: KeyRef, *, legacy: bool
     ) -> tuple[SignedTransaction, ...]:
         """Sign in memory; the journal decides whether the result may leave."""
+        if self._signatures is not None:
+            before = await self._signatures.find(batch.intents, legacy=legacy)
+            if before is not None:
+                return before
         return await self._keys.sign(ref, batch.intents, legacy=legacy)
+
+    async def _kept(
+        self, batch: PreparedBatch, transactions: tuple[SignedTransaction, ...], *, legacy: bool
+    ) -> tuple[SignedTransaction, ...]:
+        """Those that leave the signer: the same for the same order, whoever was asked."""
+        if self._signatures is None:
+            return transactions
+        return await self._signatures.keep(batch.intents, transactions, legacy=legacy)
 
     async def _refused(self, batch: PreparedBatch, finding: Finding) -> SigningRefused:
         # In the log also where the journal has enough of the deal's refusals.
@@ -201,6 +218,17 @@ class Signer(SigningActivities):
         )
         await self.journal.record_refused(batch, finding)
         return finding.error()
+
+
+def _retired(batch: PreparedBatch) -> Finding:
+    return Finding(
+        Rule.KEY_RETIRED,
+        "the deal has ended, and its key is retired",
+        value=batch.key.deal_id,
+        limit="a deal whose key is in use",
+        next_action="look with `deal keys list`; if funds came to its account after all, "
+        "`deal keys reinstate`",
+    )
 
 
 def _superseded(policy: SigningPolicy, finding: Finding) -> Unavailable:

@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from starters.cli import chain as chain_commands
-from starters.cli import codec, local, tx
+from starters.cli import codec, keys, local, schedules, tx
 from starters.cli.errors import DealGroup
 from starters.cli.options import (
     CommandIdOption,
@@ -39,6 +39,8 @@ database_app = typer.Typer(help="Look after the database.", no_args_is_help=True
 
 app.add_typer(tx.app, name="tx")
 app.add_typer(chain_commands.app, name="chain")
+app.add_typer(keys.app, name="keys")
+app.add_typer(schedules.app, name="schedules")
 app.add_typer(local.app, name="local")
 app.add_typer(codec.app, name="codec")
 app.add_typer(config_app, name="config")

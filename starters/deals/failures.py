@@ -10,7 +10,7 @@ from temporalio.client import (
     WorkflowQueryRejectedError,
     WorkflowUpdateFailedError,
 )
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from domain.errors import DealError, NotFound, OutcomeUnknown, Unavailable, error_from
@@ -78,7 +78,8 @@ def not_found(deal_id: DealId) -> NotFound:
 
 
 def _failure(about: About, error: WorkflowFailureError) -> DealError:
-    if isinstance(error.cause, ApplicationError):
+    cause = error.cause.cause if isinstance(error.cause, ActivityError) else error.cause
+    if isinstance(cause, ApplicationError):
         return error_from(problem_of(error))
     # Terminated, cancelled or timed out by the server: nobody has looked at what was done.
     return OutcomeUnknown(

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +41,7 @@ from starters.local.ports import LOOPBACK, PortReservations
 from starters.local.processes import (
     ProcessRecord,
     ProcessSpec,
+    base_environment,
     end_marked,
     kill,
     marked,
@@ -58,6 +61,7 @@ CHAINS = (138, 651940)
 
 _LOCK_SECONDS = 600.0
 _HEALTHY_SECONDS = 90.0
+_SCHEDULES_SECONDS = 120.0
 _HUNG_SECONDS = 15.0  # for one that runs already
 
 # How to reach and be let in by a Temporal of somebody else: what the SDK reads, and nothing more.
@@ -240,6 +244,8 @@ class Stack:
             steps.append(Step("treasury", self._open_treasury))
             steps.append(Step("owners", lambda: owners.ensure_owners(self.folder)))
             steps.append(Step("funding", self._fund, ("treasury", *chains)))
+            servers_and_keys = (*servers, "treasury")
+            steps.append(Step("schedules", self._apply_schedules, servers_and_keys))
         needs = (*servers, "database", "treasury", "funding")
         return [*steps, *(self._server(worker.name, *needs) for worker in self.workers)]
 
@@ -388,6 +394,25 @@ class Stack:
         for chain_id, port in self._chain_ports().items():
             treasury.fund(port, accounts, anvil.manifest(chain_id)["contracts"])
         self._report("funding", "ready")
+
+    def _apply_schedules(self) -> None:
+        """Have what happens by itself, such as the rotation of keys, happen here too."""
+        done = subprocess.run(
+            [sys.executable, "-m", "starters.cli.main", "schedules", "apply"],
+            check=False,
+            capture_output=True,
+            cwd=project_dir(),
+            env=base_environment(self.folder, self.folder) | workers.common(self._services()),
+            timeout=_SCHEDULES_SECONDS,
+        )
+        if done.returncode != 0:
+            raise LocalStackError(
+                what="The schedules could not be applied",
+                why=f"`deal schedules apply` ended with status {done.returncode}",
+                action="See below; Temporal may not be ready, then run `deal local up` again.",
+                detail=done.stderr.decode(errors="replace")[-2000:],
+            )
+        self._report("schedules", "ready")
 
     # -- starting and stopping ------------------------------------------------------------------
 

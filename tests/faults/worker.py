@@ -114,6 +114,8 @@ class Supervisor:
                 self._folder / "ready" / f"{member.name}.{os.getpid()}"
             )
             del os.environ["DEAL_METRICS_ADDRESS"]
+            if member.role == "signer":
+                _forget_nodes()
             wrap_all(member.role, self._folder / "crashes")
             ROLES[member.role](self._keys)
             status = 0
@@ -123,6 +125,12 @@ class Supervisor:
         finally:
             sys.stderr.flush()
             os._exit(status)
+
+
+def _forget_nodes() -> None:
+    """The supervisor has every role's settings; the signer's have no endpoint."""
+    for name in [name for name in os.environ if name.startswith("DEAL_CHAIN_")]:
+        del os.environ[name]
 
 
 def open_keys() -> LocalKeyProvider:

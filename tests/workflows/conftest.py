@@ -24,6 +24,7 @@ from tests.support.desk import WITHIN, first_view
 from tests.support.namespace import polling
 from tests.workflows.fakes import (
     CHAIN,
+    FakeCustody,
     FakeEngine,
     FakeReads,
     FakeRecords,
@@ -33,9 +34,7 @@ from tests.workflows.fakes import (
     Script,
     scripts,
 )
-from workers.deals import WORKFLOW_RUNNER
-from workflows.chain.fill import FillNonceWorkflow
-from workflows.chain.release import ReleaseChainWorkflow
+from workers.deals import WORKFLOW_RUNNER, WORKFLOWS
 from workflows.deal.messages import CommandMessage
 from workflows.deal.transaction import SIGNER_QUEUE, chain_queue
 from workflows.deal.workflow import TASK_QUEUE, DealWorkflow, workflow_id
@@ -105,11 +104,12 @@ async def theatre() -> AsyncIterator[Theatre]:
         client = environment.client
         engine, signer, reads = FakeEngine(), FakeSigner(), FakeReads()
         reservations, safes = FakeReservations(), FakeSafes()
+        custody = FakeCustody()
         workers = [
             Worker(
                 client,
                 task_queue=TASK_QUEUE,
-                workflows=[DealWorkflow, FillNonceWorkflow, ReleaseChainWorkflow],
+                workflows=WORKFLOWS,
                 activities=[
                     FakeRecords().record_deal,
                     reservations.reserve_funding,
@@ -125,6 +125,11 @@ async def theatre() -> AsyncIterator[Theatre]:
                     signer.fund_from_safe,
                     signer.sign_batch,
                     signer.withhold_batch,
+                    custody.retire_account,
+                    custody.reinstate_account,
+                    custody.list_keys,
+                    custody.rotate_keys,
+                    custody.verify_journal,
                 ],
             ),
             Worker(

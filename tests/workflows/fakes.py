@@ -10,6 +10,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +27,18 @@ from activities.approvals.interface import (
     ReserveFunding,
     SafeActivities,
     WatchSafe,
+)
+from activities.custody.interface import (
+    CustodyActivities,
+    JournalVerified,
+    KeyList,
+    KeysRotated,
+    KeyView,
+    ListKeys,
+    RetireAccount,
+    RotateKeys,
+    Rotation,
+    VerifyJournal,
 )
 from activities.deals.interface import DealRecord, RecordActivities
 from activities.protocols.interface import (
@@ -63,9 +76,9 @@ from activities.transactions.interface import (
 from domain.approvals import Funding, Proposal, SafeStanding
 from domain.chains import Multisig
 from domain.deals import TREASURY_STEPS, Step
-from domain.errors import DealError
+from domain.errors import DealError, NotAllowed
 from domain.exits import topped_up
-from domain.identifiers import Address, ChainId, ModuleId
+from domain.identifiers import Address, ChainId, DealId, ModuleId
 from domain.positions import Position
 from domain.safe import SafeTransaction
 from domain.sizing import Sizing
@@ -167,6 +180,8 @@ class Script:
     delivered: list[DeliverBatch] = field(default_factory=list)
     sent: list[SendAttempts] = field(default_factory=list)
     """What was sent beside the deliveries."""
+    retired: list[RetireAccount] = field(default_factory=list)
+    retiring_fails: DealError | None = None
     reads: int = 0
     block: int = 1
 
@@ -184,6 +199,7 @@ class Script:
 
 scripts: defaultdict[str, Script] = defaultdict(Script)
 released: list[ReleaseChain] = []
+rotated: list[RotateKeys] = []
 """The chains that were released, by whom and why."""
 
 
@@ -221,7 +237,8 @@ class FakeReads(ProtocolActivities):
 
     @activity.defn
     async def read_position(self, order: ReadPosition) -> Position:  # noqa: ARG002 - by deal
-        script = scripts[activity.info().workflow_id.removeprefix("deal-")]
+        asking = activity.info().workflow_id
+        script = scripts[asking.removeprefix("deal-").removeprefix("key-of-")]
         script.note("read_position")
         return script.position
 
@@ -351,6 +368,51 @@ class FakeEngine(TransactionActivities):
     async def release_chain(self, order: ReleaseChain) -> ChainReleased:
         released.append(order)
         return ChainReleased(chain_id=order.chain_id, cleared=True)
+
+
+class FakeCustody(CustodyActivities):
+    """Remembers whose keys were retired, and what else was asked for."""
+
+    @activity.defn
+    async def retire_account(self, order: RetireAccount) -> KeyView:
+        script = scripts[order.deal_id]
+        if script.retiring_fails is not None:
+            raise application_error(script.retiring_fails)
+        script.retired.append(order)
+        return key_view(order.deal_id)
+
+    @activity.defn
+    async def reinstate_account(self, order: RetireAccount) -> KeyView:
+        scripts[order.deal_id].retired.clear()
+        return key_view(order.deal_id)
+
+    @activity.defn
+    async def list_keys(self, order: ListKeys) -> KeyList:
+        assert order.limit
+        return KeyList(provider="local", generation=len(rotated) + 1, keys=())
+
+    @activity.defn
+    async def rotate_keys(self, order: RotateKeys) -> KeysRotated:
+        rotated.append(order)
+        if order.why == "an HSM" and order.rotation is Rotation.WRAPPING:
+            raise application_error(NotAllowed("its own affair", next_action="leave it"))
+        return KeysRotated(rotation=order.rotation, provider="local", generation=order.after + 1)
+
+    @activity.defn
+    async def verify_journal(self, order: VerifyJournal) -> JournalVerified:
+        return JournalVerified(rows=3, head="a" * 64, head_found=order.head == "a" * 64)
+
+
+def key_view(deal_id: DealId) -> KeyView:
+    return KeyView(
+        purpose="deal",
+        deal_id=deal_id,
+        address=ACCOUNT,
+        label="deal-1-0",
+        generation=1,
+        provider="local",
+        created_at=datetime.now(UTC),
+    )
 
 
 class FakeSigner(SigningActivities):

@@ -64,6 +64,29 @@ def load_profiles(
     return {profile.chain_id: profile for profile in profiles}
 
 
+def load_profiles_without_nodes(
+    config_dir: Path, environment: Mapping[str, str] | None = None
+) -> dict[ChainId, ChainProfile]:
+    """Load the profiles for a process that must have no way to a node: without any endpoint.
+
+    Raises `InvalidConfiguration` as `load_profiles` does, and if the environment names one.
+    """
+    variables = os.environ if environment is None else environment
+    for name in variables:
+        if name.startswith("DEAL_CHAIN_") and name.endswith("_ENDPOINTS"):
+            raise InvalidConfiguration(
+                "the signer is given a node's endpoint, and must have none",
+                field=name,
+                limit="not set for the signer",
+                next_action=f"take {name} out of the signer's environment",
+            )
+    nothing: dict[str, Any] = {field: () for field in _ENDPOINT_FIELDS}
+    return {
+        chain_id: profile.model_copy(update=nothing)
+        for chain_id, profile in load_profiles(config_dir, {}).items()
+    }
+
+
 def _load(file: Path, variables: Mapping[str, str]) -> ChainProfile:
     fields = _read(file, tomllib.loads)
     manifest_file = file.with_name(str(fields.pop("addresses", f"{file.stem}.addresses.json")))

@@ -74,6 +74,22 @@ COMMAND: Final = ActivityOptions(
 )
 """Somebody waits for the answer: give up within a minute and say why."""
 
+RETIRE: Final = ActivityOptions(
+    start_to_close_timeout=timedelta(seconds=30),
+    schedule_to_close_timeout=timedelta(hours=1),
+    heartbeat_timeout=_SILENCE,
+    retry_policy=_PATIENT,
+)
+"""The deal has ended and its account is empty: after an hour it is left to a person."""
+
+VERIFY: Final = ActivityOptions(
+    start_to_close_timeout=timedelta(hours=1),
+    schedule_to_close_timeout=timedelta(hours=2),
+    heartbeat_timeout=_SILENCE,
+    retry_policy=_PATIENT,
+)
+"""Recompute a journal of any length; somebody waits for the answer."""
+
 DELIVER: Final = ActivityOptions(
     start_to_close_timeout=timedelta(minutes=30),
     heartbeat_timeout=_SILENCE,

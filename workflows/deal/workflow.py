@@ -14,6 +14,7 @@ with workflow.unsafe.imports_passed_through():
         ReserveFunding,
         SafeActivities,
     )
+    from activities.custody.interface import CustodyActivities, RetireAccount
     from activities.deals.interface import DealRecord, RecordActivities
     from activities.protocols.interface import (
         MarketReading,
@@ -83,6 +84,8 @@ _RETRY_AFTER = timedelta(seconds=2)
 _PROBE_FIRST = timedelta(seconds=1)
 _PROBE_LAST = timedelta(minutes=5)
 _END_IN_HISTORY = "end-in-history"
+_KEYS_RETIRE = "keys-retire"
+"""Deals that ended before there was this end without it."""
 
 
 def workflow_id(deal_id: str) -> str:
@@ -102,6 +105,7 @@ class DealWorkflow:
         self._admitted = False
         self._owners: OwnersApproval | None = None
         self._reserved = False
+        self._has_key = False
 
     @workflow.run
     async def run(self, request: DealRequest) -> DealView:  # noqa: ARG002 - taken by __init__
@@ -228,6 +232,11 @@ class DealWorkflow:
     # -- the deal -------------------------------------------------------------------------------
 
     async def _run(self) -> None:
+        await self._run_to_the_end()
+        if self._has_key and workflow.patched(_KEYS_RETIRE):
+            await self._retire_key()
+
+    async def _run_to_the_end(self) -> None:
         try:
             await self._admit()
         except DealFailure as failure:
@@ -295,6 +304,7 @@ class DealWorkflow:
                 summary="Open the deal's own account",
                 **options.ADMISSION,
             )
+            self._has_key = True
             reading = await self._read_market(accounts, options.ADMISSION)
             # Deals from before that are not counted, and need nobody.
             funding = await self._reserve(reading) if workflow.patched("multisig") else None
@@ -552,6 +562,24 @@ class DealWorkflow:
             outcomes = [step.outcome for step in self._deal.steps]
             self._deal.settlement = settle(outcomes, self._deal.position)
         await self._move(status, doing)
+
+    async def _retire_key(self) -> None:
+        """Have nothing signed any more: everything is final, and nothing is left in the account."""
+        try:
+            await workflow.execute_activity_method(
+                CustodyActivities.retire_account,
+                RetireAccount(
+                    deal_id=self._deal.request.deal_id,
+                    who=f"deal {self._deal.request.deal_id}",
+                    why=f"the deal is {self._deal.status}",
+                    request_id=workflow.info().workflow_id,
+                ),
+                task_queue=SIGNER_QUEUE,
+                summary="Retire the deal's key",
+                **options.RETIRE,
+            )
+        except ActivityError as error:
+            self._tell(f"its key is not retired, `deal keys retire` does it: {problem_of(error)}")
 
     def _where_everything_is(self, problem: Problem) -> str:
         position = self._deal.position
