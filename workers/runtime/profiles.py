@@ -80,7 +80,7 @@ def load_profiles_without_nodes(
                 limit="not set for the signer",
                 next_action=f"take {name} out of the signer's environment",
             )
-    nothing: dict[str, Any] = {field: () for field in _ENDPOINT_FIELDS}
+    nothing: dict[str, Any] = dict.fromkeys(_ENDPOINT_FIELDS, ())
     return {
         chain_id: profile.model_copy(update=nothing)
         for chain_id, profile in load_profiles(config_dir, {}).items()
