@@ -6,11 +6,16 @@ audit row, so every error says what to do next.
 
 from typing import ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
+
+from domain.masking import mask
 
 
 class Problem(BaseModel):
-    """What went wrong, as data. Values are text so that they survive every boundary unchanged."""
+    """What went wrong, as data. Values are text so that they survive every boundary unchanged.
+
+    Secrets in them are masked, whoever made the text: a driver, a node, a library.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -22,6 +27,11 @@ class Problem(BaseModel):
     limit: str | None = None
     actual: str | None = None
     headroom: str | None = None
+
+    @field_validator("message", "next_action", "value", "limit", "actual", "headroom")
+    @classmethod
+    def _without_secrets(cls, text: str | None) -> str | None:
+        return None if text is None else mask(text)
 
 
 class DealError(Exception):
@@ -47,7 +57,6 @@ class DealError(Exception):
         headroom: object = None,
     ) -> None:
         """Keep the facts; `message` is one sentence, `next_action` says what the reader can do."""
-        super().__init__(message)
         self.problem = Problem(
             code=self.code,
             message=message,
@@ -58,6 +67,7 @@ class DealError(Exception):
             actual=_text(actual),
             headroom=_text(headroom),
         )
+        super().__init__(self.problem.message)
 
     @classmethod
     def from_problem(cls, problem: Problem) -> Self:

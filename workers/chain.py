@@ -46,7 +46,7 @@ async def build(
     """One worker a chain, on a queue of its own, sharing one database pool."""
     profiles = load_profiles(settings.config_dir)
     pool = await stack.enter_async_context(
-        database_pool(settings.database_url, size=_DATABASE_CONNECTIONS)
+        database_pool(settings.database_url.get_secret_value(), size=_DATABASE_CONNECTIONS)
     )
     workers: list[Worker] = []
     for chain_id in chains:

@@ -59,7 +59,7 @@ async def build(
 ) -> list[Worker]:
     """The worker of the ``deals`` queue."""
     pool = await stack.enter_async_context(
-        database_pool(settings.database_url, size=_DATABASE_CONNECTIONS)
+        database_pool(settings.database_url.get_secret_value(), size=_DATABASE_CONNECTIONS)
     )
     reservations = Reservations(pool)
     return [

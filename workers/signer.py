@@ -71,7 +71,7 @@ async def build(settings: SignerSettings, client: Client, stack: AsyncExitStack)
     )
     keys = await stack.enter_async_context(open_keys(settings, settings.environment))
     pool = await stack.enter_async_context(
-        database_pool(settings.database_url, size=_DATABASE_CONNECTIONS)
+        database_pool(settings.database_url.get_secret_value(), size=_DATABASE_CONNECTIONS)
     )
     new = await put_in_force(pool, policy)
     _log.info("signing policy", version=policy.version, digest=policy.digest, new=new)

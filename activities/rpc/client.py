@@ -16,6 +16,7 @@ from activities.rpc.status import EndpointStatus
 from activities.rpc.submission import EndpointAnswer, SendResult, Submission, result_of
 from domain.chains import ChainProfile
 from domain.errors import Unavailable
+from domain.masking import mask
 
 __all__ = ["Rpc", "RpcCall", "RpcError"]
 
@@ -105,5 +106,5 @@ class Rpc:
 
 
 def _answer_of(endpoint: Endpoint, answer: Any) -> EndpointAnswer:  # noqa: ANN401 - JSON of any shape
-    message = answer.message if isinstance(answer, RpcError) else None
+    message = mask(answer.message) if isinstance(answer, RpcError) else None
     return EndpointAnswer(endpoint.number, endpoint.label, result_of(answer), message)

@@ -29,6 +29,7 @@ from activities.rpc.trouble import (
 )
 from domain.chains import EndpointProfile
 from domain.identifiers import ChainId
+from domain.masking import mask
 
 TRANSPORT_ERRORS: Final = (ClientError, TimeoutError, OSError, ValueError)
 """What an endpoint's failure looks like; a ValueError is an answer that cannot be read."""
@@ -223,7 +224,7 @@ def new_session() -> ClientSession:
 def failure_of(error: BaseException) -> str:
     """What is told of an endpoint's failure; the transport's own words may hold its address."""
     told = isinstance(error, MalformedAnswer | RateLimited | NodeTrouble)
-    return str(error) if told else type(error).__name__
+    return mask(str(error)) if told else type(error).__name__
 
 
 def _number_in(answer: Any) -> int | None:  # noqa: ANN401 - JSON of any shape

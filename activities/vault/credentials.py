@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from activities.signing.providers.secret_files import read_secret_line
 from domain.errors import InvalidConfiguration
+from domain.masking import remember
 
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -73,4 +74,5 @@ def _read(path: Path, setting: str, kind: str) -> SecretStr:
             limit="one line of text, as Vault gave it",
             next_action="write it anew as docs/runbooks/keys.md says, section Vault",
         )
+    remember(secret.decode())
     return SecretStr(secret.decode())

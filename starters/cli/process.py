@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from types import TracebackType
 from typing import Any, NoReturn
 
 _TEMPORAL_CORE = "temporalio.bridge"
@@ -22,6 +23,7 @@ def run_and_leave(command: Callable[[], object]) -> NoReturn:
     Temporal's native threads may abort an interpreter that is shutting down, so a process that has
     loaded them flushes what it has printed and leaves at once.
     """
+    sys.excepthook = _tell_masked
     code = 0
     try:
         command()
@@ -33,3 +35,13 @@ def run_and_leave(command: Callable[[], object]) -> NoReturn:
         with suppress(OSError, ValueError):  # the reader of a pipe may have gone
             stream.flush()
     os._exit(code)
+
+
+def _tell_masked(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Tell of a defect without the secrets that its words may hold."""
+    from workers.runtime.masking import mask_tracebacks  # noqa: PLC0415 - help needs none of it
+
+    mask_tracebacks()
+    sys.excepthook(kind, error, trace)

@@ -31,14 +31,14 @@ def load_config_settings() -> Settings:
 
 def records(settings: ClientSettings) -> RecordsReader:
     """Return the reader of the records; it connects when it is asked."""
-    return RecordsReader(single_connection(settings.database_url))
+    return RecordsReader(single_connection(settings.database_url.get_secret_value()))
 
 
 def transactions(settings: ClientSettings) -> TransactionsReader:
     """Return the reader of the engine's records; it connects when it is asked."""
-    return TransactionsReader(single_connection(settings.database_url))
+    return TransactionsReader(single_connection(settings.database_url.get_secret_value()))
 
 
 def chains(settings: ClientSettings) -> ChainsReader:
     """Return the reader of what is known of the chains; it connects when it is asked."""
-    return ChainsReader(single_connection(settings.database_url))
+    return ChainsReader(single_connection(settings.database_url.get_secret_value()))

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from domain.errors import InvalidConfiguration
+from domain.masking import remember
 from workers.runtime.settings import CodecServerSettings
 
 _BEARER = "Bearer "
@@ -113,6 +114,7 @@ def _token(file: Path) -> SecretStr:
     except (OSError, UnicodeDecodeError):
         private, token = True, ""
     if token:
+        remember(token)
         return SecretStr(token)
     raise InvalidConfiguration(
         "the token of the codec server cannot be used",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from domain.errors import DealError
+from domain.masking import mask
 
 
 class LocalStackError(DealError):
@@ -21,7 +22,7 @@ class LocalStackError(DealError):
     def __init__(self, *, what: str, why: str, action: str, detail: str = "") -> None:
         """Keep the evidence beside the facts of the problem."""
         super().__init__(f"{what}: {why}", next_action=action)
-        self.detail = detail
+        self.detail = mask(detail)
 
     def __str__(self) -> str:
         """Return the parts on one line, and the evidence below it."""

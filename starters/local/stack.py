@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from domain.masking import mask
 from starters.local import (
     anvil,
     codec,
@@ -530,12 +531,12 @@ class Stack:
 
 def _look(record: ProcessRecord) -> ComponentStatus:
     if not record.alive():
-        return ComponentStatus(record.name, "stopped", None, record.address, 0, 0, record.log)
+        return ComponentStatus(record.name, "stopped", None, mask(record.address), 0, 0, record.log)
     return ComponentStatus(
         name=record.name,
         state="healthy" if probes.answers(record.probe) else "unhealthy",
         pid=record.pid,
-        address=record.address,
+        address=mask(record.address),
         memory=memory(record.pid),
         uptime=max(0.0, time.time() - record.started_at),
         log=record.log,
@@ -544,7 +545,7 @@ def _look(record: ProcessRecord) -> ComponentStatus:
 
 def _look_outside(name: str, address: str) -> ComponentStatus:
     state = "healthy" if probes.answers(f"tcp://{address}") else "unhealthy"
-    return ComponentStatus(name, state, None, address, 0, 0, "")
+    return ComponentStatus(name, state, None, mask(address), 0, 0, "")
 
 
 def _failed(record: ProcessRecord, why: str, log_start: int) -> ComponentFailedError:

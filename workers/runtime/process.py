@@ -20,7 +20,12 @@ from temporalio.worker import Worker
 from domain.errors import DealError
 from workers.runtime.connect import connect
 from workers.runtime.settings import WorkerSettings
-from workers.runtime.telemetry import serve_metrics, set_up_logging, tracing_interceptors
+from workers.runtime.telemetry import (
+    serve_metrics,
+    set_up_logging,
+    tracing_interceptors,
+    worker_runtime,
+)
 
 BUILD_ID: Final = version("deal-orchestrator")
 """Of every worker. Without one the SDK hashes all loaded modules, which takes up to a second of a
@@ -52,7 +57,9 @@ async def _serve(name: str, settings: S, build: Build[S]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     serve_metrics(settings.metrics_address)
-    client = await connect(interceptors=tracing_interceptors(f"deal-{name}"))
+    client = await connect(
+        runtime=worker_runtime(), interceptors=tracing_interceptors(f"deal-{name}")
+    )
     async with AsyncExitStack() as stack:
         workers = await build(settings, client, stack)
         for worker in workers:

@@ -2,7 +2,7 @@
 
 Endpoints are a deployment's own affair: ``DEAL_CHAIN_<id>_ENDPOINTS`` (comma separated) replaces
 the ones in the file, ``DEAL_CHAIN_<id>_SUBMISSION_ENDPOINTS`` the private relays. They may hold a
-provider's key, so no error repeats one.
+provider's key, so no error repeats one, and keys in them are masked in whatever else is told.
 """
 
 import json
@@ -19,6 +19,7 @@ from domain.chains import ChainProfile, EndpointProfile
 from domain.deals import invalid_input_from
 from domain.errors import InvalidConfiguration, Problem
 from domain.identifiers import ChainId
+from domain.masking import remember_address
 
 _ALWAYS_NEEDED = (
     "aave_data_provider",
@@ -98,6 +99,8 @@ def _load(file: Path, variables: Mapping[str, str]) -> ChainProfile:
     except ValidationError as error:
         problem = invalid_input_from(error).problem
         raise _wrong(file, problem.field, _showable(problem), problem.limit) from None
+    for endpoint in (*profile.endpoints, *profile.submission_endpoints):
+        remember_address(endpoint.url.get_secret_value())
     for field, source in sources.items():
         _check_endpoints(profile, getattr(profile, field), source)
     for name in _ALWAYS_NEEDED:

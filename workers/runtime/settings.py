@@ -6,13 +6,14 @@ Each role has its own class, so a process can only see what its role needs.
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from activities.signing.providers.settings import Environment, KeySettings
 from domain.deals import invalid_input_from
 from domain.errors import InvalidConfiguration
 from domain.identifiers import Address
+from domain.masking import remember_address
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_CONFIG_DIR = PROJECT_ROOT / "deploy" / "config"
@@ -39,7 +40,7 @@ class Settings(BaseSettings):
     def load(cls) -> Self:
         """Read the environment; raise `InvalidConfiguration` naming the variable that is wrong."""
         try:
-            return cls()
+            settings = cls()
         except ValidationError as error:
             problem = invalid_input_from(error).problem
             name = cls._variable(problem.field or "")
@@ -50,6 +51,10 @@ class Settings(BaseSettings):
                 limit=problem.limit,
                 next_action=f"set {name}, or start the local stack with `deal local up`",
             ) from None
+        database = getattr(settings, "database_url", None)
+        if database is not None:
+            remember_address(database.get_secret_value())
+        return settings
 
     @classmethod
     def _variable(cls, field: str) -> str:
@@ -89,7 +94,7 @@ class CodecServerSettings(CodecSettings):
 class WorkerSettings(Settings):
     """What every worker process needs."""
 
-    database_url: str
+    database_url: SecretStr
     metrics_address: str | None = None
     """``host:port`` to serve Prometheus metrics on; none are served without it."""
     ready_file: Path | None = None
@@ -118,6 +123,6 @@ class SignerSettings(KeySettings, WorkerSettings):
 class ClientSettings(Settings):
     """Command line and API: read the records, talk to Temporal."""
 
-    database_url: str
+    database_url: SecretStr
     treasury_address: Address | None = None
     web_ui: str | None = None

@@ -13,18 +13,31 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from prometheus_client import start_http_server
 from temporalio.client import Interceptor as ClientInterceptor
 from temporalio.contrib.opentelemetry import TracingInterceptor
+from temporalio.runtime import (
+    LogForwardingConfig,
+    LoggingConfig,
+    Runtime,
+    TelemetryConfig,
+    TelemetryFilter,
+)
 
 from domain.errors import InvalidConfiguration
+from workers.runtime.masking import mask_event, mask_tracebacks
 
 
 def set_up_logging() -> None:
-    """One JSON object a line on standard error, for our logs and those of libraries."""
+    """One JSON object a line on standard error, for our logs and those of libraries.
+
+    Secrets are masked in all of them, and in the traceback of a process that dies.
+    """
+    mask_tracebacks()
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
+        mask_event,
     ]
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -39,6 +52,13 @@ def set_up_logging() -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+def worker_runtime() -> Runtime:
+    """For workers: what the SDK's core has to say goes into the same log."""
+    core = LogForwardingConfig(logger=logging.getLogger("temporalio.core"))
+    level = TelemetryFilter(core_level="WARN", other_level="ERROR")
+    return Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(level, forwarding=core)))
 
 
 def serve_metrics(address: str | None) -> None:
