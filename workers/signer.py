@@ -29,7 +29,7 @@ from domain.errors import DealError, NotFound
 from domain.identifiers import Address
 from workers.runtime.failures import FailureInterceptor
 from workers.runtime.heartbeats import HEARTBEAT_THROTTLE, HeartbeatInterceptor
-from workers.runtime.memory import clear_freed_memory
+from workers.runtime.memory import clear_freed_memory, refuse_dumps
 from workers.runtime.process import BUILD_ID, database_pool, run_process
 from workers.runtime.profiles import load_profiles_without_nodes
 from workers.runtime.settings import KeyStoreSettings, SignerSettings
@@ -115,6 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.command == "run":
         clear_freed_memory()
+        refuse_dumps()
         run_process("signer", SignerSettings, build)
         return 0
     try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from starters.local import anvil, postgres, redis
 from starters.local.ports import LOOPBACK
-from starters.local.processes import ProcessSpec, base_environment, forget
+from starters.local.processes import ProcessSpec, base_environment, forget, mark
 from starters.local.state import project_dir
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def spec(
     own = {"DEAL_METRICS_ADDRESS": metrics, "DEAL_READY_FILE": str(ready)}
     return ProcessSpec(
         name=worker.name,
-        command=(sys.executable, "-m", worker.module, *worker.arguments),
+        command=(sys.executable, "-X", mark(stack), "-m", worker.module, *worker.arguments),
         environment=_environment(stack, folder, worker, services) | own | dict(worker.environment),
         folder=project_dir(),
         log=stack / "logs" / f"{worker.name}.log",

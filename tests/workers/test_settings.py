@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from domain.errors import InvalidConfiguration, Problem
 from workers.runtime.settings import (
@@ -58,7 +59,7 @@ def test_variables_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert settings.model_dump() == {
         "environment": "development",
         "config_dir": tmp_path,
-        "database_url": DATABASE,
+        "database_url": SecretStr(DATABASE),
         "metrics_address": "127.0.0.1:9000",
         "ready_file": tmp_path / "ready",
         "graceful_shutdown_seconds": 7,

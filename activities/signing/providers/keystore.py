@@ -19,6 +19,7 @@ from Crypto.Cipher import AES
 from eth_keyfile.keyfile import create_keyfile_json, decode_keyfile_json
 from pydantic import SecretBytes
 
+from activities.signing.providers.guarded import Guarded
 from activities.signing.providers.secret_files import (
     read_private,
     read_secret_line,
@@ -57,7 +58,7 @@ class Keystore:
     def __init__(self, path: Path, passphrase: SecretBytes) -> None:
         """Name the file; nothing is read yet."""
         self.path = path
-        self._passphrase = passphrase
+        self._passphrase = Guarded(passphrase)
 
     def __repr__(self) -> str:
         """The file only."""
@@ -119,7 +120,8 @@ class Keystore:
     def _sealed(self, entropies: Sequence[bytes]) -> bytes:
         # The bound of the format is the curve's order; missing it by chance takes 2^128 attempts.
         wrapping = secrets.token_bytes(_WRAPPING_BYTES)
-        keyfile = create_keyfile_json(wrapping, self._passphrase.get_secret_value(), kdf="scrypt")
+        with self._passphrase.lent() as passphrase:
+            keyfile = create_keyfile_json(wrapping, passphrase.get_secret_value(), kdf="scrypt")
         # The format's address would be that of the wrapping key taken as one of an account.
         del keyfile["address"]
         content = {
@@ -132,7 +134,8 @@ class Keystore:
 
     def _decode(self, keyfile: Any) -> bytes:  # noqa: ANN401 - whatever the file holds
         try:
-            return decode_keyfile_json(keyfile, self._passphrase.get_secret_value())
+            with self._passphrase.lent() as passphrase:
+                return decode_keyfile_json(keyfile, passphrase.get_secret_value())
         except (ValueError, KeyError, TypeError, AttributeError):
             # Not chained: the cause's frames hold the passphrase and the key derived from it.
             raise _undecryptable(self.path) from None

@@ -6,6 +6,7 @@ from typing import Final, NoReturn, Self
 
 from pydantic import SecretBytes
 
+from activities.signing.providers.guarded import Guarded
 from activities.signing.providers.keystore import Keystore, read_passphrase
 from activities.signing.providers.provider import KeyRef
 from activities.signing.providers.seeds import (
@@ -63,7 +64,7 @@ class LocalKeyProvider:
         Raises `InvalidConfiguration` in production.
         """
         refuse_in_production(environment)
-        self._seeds = tuple(seeds)
+        self._seeds = tuple(Guarded(seed) for seed in seeds)
         self._keystore = keystore
 
     @classmethod
@@ -86,7 +87,8 @@ class LocalKeyProvider:
 
     async def address(self, ref: KeyRef) -> Address:
         """Return the account of a key. Raises `NotFound` for a generation that is not there."""
-        return address_from(await self._seed(ref), ref)
+        with (await self._seed(ref)).lent() as seed:
+            return address_from(seed, ref)
 
     async def create(self, ref: KeyRef) -> Address:
         """Return the account of a key: all keys of a seed exist."""
@@ -96,12 +98,13 @@ class LocalKeyProvider:
         self, ref: KeyRef, intents: Sequence[Intent], *, legacy: bool = False
     ) -> tuple[SignedTransaction, ...]:
         """Sign each intent. Raises `SigningRefused` if one is not from the key's account."""
-        return sign_from(await self._seed(ref), ref, intents, legacy=legacy)
+        with (await self._seed(ref)).lent() as seed:
+            return sign_from(seed, ref, intents, legacy=legacy)
 
     async def rotate_seed(self) -> int:
         """Add a seed to the keystore; takes two seconds."""
         keystore = self._rewritable()
-        self._seeds = _stretched(await asyncio.to_thread(keystore.add_seed))
+        self._seeds = _guarded(await asyncio.to_thread(keystore.add_seed))
         return len(self._seeds)
 
     async def rotate_wrapping(self) -> None:
@@ -126,10 +129,10 @@ class LocalKeyProvider:
         msg = f"{type(self).__name__} cannot be serialised"
         raise TypeError(msg)
 
-    async def _seed(self, ref: KeyRef) -> SecretBytes:
+    async def _seed(self, ref: KeyRef) -> Guarded:
         if ref.generation > len(self._seeds) and self._keystore is not None:
             # Another signer on the same keystore may have rotated.
-            self._seeds = _stretched(await asyncio.to_thread(self._keystore.read))
+            self._seeds = _guarded(await asyncio.to_thread(self._keystore.read))
         if ref.generation > len(self._seeds):
             raise NotFound(
                 f"the keystore has no seed of generation {ref.generation}",
@@ -158,6 +161,10 @@ async def open_local(settings: KeySettings, environment: Environment) -> LocalKe
     """
     refuse_in_production(environment)
     return LocalKeyProvider.open(named_keystore(settings), environment)
+
+
+def _guarded(entropies: Sequence[SecretBytes]) -> tuple[Guarded, ...]:
+    return tuple(Guarded(seed) for seed in _stretched(entropies))
 
 
 def _stretched(entropies: Sequence[SecretBytes]) -> tuple[SecretBytes, ...]:

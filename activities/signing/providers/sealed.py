@@ -4,7 +4,6 @@ The secret holds ``{"1": "vault:v1:…", "2": …}``, generation to ciphertext. 
 check-and-set, so of two that change it at once one begins again with what the other has written.
 """
 
-import ctypes
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -13,6 +12,7 @@ from typing import Final
 
 from pydantic import SecretBytes
 
+from activities.signing.providers.guarded import overwrite
 from activities.signing.providers.provider import FIRST_GENERATION
 from activities.vault.kv import NEVER_WRITTEN, KvPath, read_secret, write_secret
 from activities.vault.session import VaultSession
@@ -23,8 +23,6 @@ SEED_BYTES: Final = 64
 """The most that BIP-32 takes, and what BIP-39 makes."""
 _ATTEMPTS: Final = 5
 """At a change that others overtake."""
-_BYTES_OFFSET: Final = bytes.__basicsize__ - 1
-"""Of the content in CPython's object, which ends with a zero byte more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,16 +148,6 @@ class SealedSeeds:
             limit=f"{_ATTEMPTS} attempts against others that change them, none of them deleted",
             next_action="see whether they were deleted in Vault and undelete them, else try again",
         )
-
-
-def overwrite(secret: SecretBytes) -> None:
-    """Put zeros in the place of a secret that nobody needs any more.
-
-    Python has no bytes that can be cleared, so this writes to where CPython keeps them. Copies
-    that libraries have made are cleared as they are freed, by `workers.runtime.memory`.
-    """
-    raw = secret.get_secret_value()
-    ctypes.memset(id(raw) + _BYTES_OFFSET, 0, len(raw))
 
 
 def _no_such_generation(path: KvPath, generation: int, newest: int) -> NotFound:

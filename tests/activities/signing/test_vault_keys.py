@@ -23,9 +23,9 @@ from eth_account import Account
 from eth_account.hdaccount.deterministic import HDPath
 from pydantic import SecretBytes
 
+from activities.signing.providers.guarded import overwrite
 from activities.signing.providers.open import open_keys
 from activities.signing.providers.provider import FEE, TREASURY, KeyRef, deal_key
-from activities.signing.providers.sealed import overwrite
 from activities.signing.providers.settings import KeySettings
 from activities.signing.providers.vault import VaultKeyProvider
 from domain.errors import Conflict, InvalidConfiguration, NotFound, SigningRefused, Unavailable
