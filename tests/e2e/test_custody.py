@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -130,6 +131,29 @@ def test_the_signer_has_no_way_to_a_node_and_a_database_role_of_its_own(desk: De
     for name in ("chain", "deals"):
         others = psutil.Process(processes[name].pid).environ()
         assert not [key for key in others if "KEYSTORE" in key or "KEY_PROVIDER" in key]
+
+
+async def test_deal_worker_signer_is_the_same_signer_as_a_process_of_its_own(
+    desk: Desk, tmp_path: Path
+) -> None:
+    given = psutil.Process(load_state(desk.stack.folder).processes["signer"].pid).environ()
+    ready = tmp_path / "ready"
+    own = given | {"DEAL_READY_FILE": str(ready)}
+    del own["DEAL_METRICS_ADDRESS"]
+    await asyncio.to_thread(desk.stack.stop, "signer")
+    try:
+        running = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "starters.cli.main", "worker", "signer"),
+            cwd=project_dir(),
+            env=own,
+            stdout=asyncio.subprocess.DEVNULL,
+        )
+        await eventually(ready.exists, "the signer polls")
+        assert (await desk.run()).status is DealStatus.COMPLETED
+        running.terminate()
+        assert await running.wait() == 0
+    finally:
+        await asyncio.to_thread(desk.stack.start, "signer")
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,13 @@ import pytest
 from pydantic import SecretStr
 
 from domain.errors import InvalidConfiguration, Problem
+from workers.runtime.profiles import load_profiles, load_profiles_without_nodes
 from workers.runtime.settings import (
     DEFAULT_CONFIG_DIR,
     ChainWorkerSettings,
     ClientSettings,
     DealsWorkerSettings,
+    KeyStoreSettings,
     Settings,
     SignerSettings,
     WorkerSettings,
@@ -122,6 +124,34 @@ def test_what_is_wrong_first_is_named_and_the_database_password_never() -> None:
     problem = problem_of(ChainWorkerSettings)
     assert problem.field == "DEAL_DATABASE_URL"
     assert "postgresql" not in problem.model_dump_json()
+
+
+def test_the_key_provider_is_vault_unless_the_environment_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("KEY_PROVIDER", raising=False)
+    assert KeyStoreSettings.load().key_provider == "vault"
+    monkeypatch.setenv("KEY_PROVIDER", "pkcs11")
+    assert KeyStoreSettings.load().key_provider == "pkcs11"
+    monkeypatch.setenv("KEY_PROVIDER", "paper")
+    assert problem_of(KeyStoreSettings).field == "KEY_PROVIDER"
+
+
+def test_the_signer_is_given_profiles_without_a_node() -> None:
+    profiles = load_profiles_without_nodes(DEFAULT_CONFIG_DIR, {})
+    assert set(profiles) == set(load_profiles(DEFAULT_CONFIG_DIR, {}))
+    for profile in profiles.values():
+        assert not profile.endpoints
+        assert not profile.submission_endpoints
+
+
+@pytest.mark.parametrize("kind", ["ENDPOINTS", "SUBMISSION_ENDPOINTS"])
+def test_a_signer_that_is_given_a_node_does_not_start(kind: str) -> None:
+    name = f"DEAL_CHAIN_138_{kind}"
+    with pytest.raises(InvalidConfiguration) as caught:
+        load_profiles_without_nodes(DEFAULT_CONFIG_DIR, {name: "http://key@127.0.0.1:1"})
+    assert caught.value.problem.field == name
+    assert "127.0.0.1" not in caught.value.problem.model_dump_json()
 
 
 def test_each_role_sees_only_what_is_its_own() -> None:
