@@ -44,7 +44,11 @@ class Function:
         if calldata[:SELECTOR_BYTES] != self.selector:
             msg = f"calldata is not for {self.signature}"
             raise ValueError(msg)
-        arguments = decode(self.types, calldata[SELECTOR_BYTES:])
+        try:
+            arguments = decode(self.types, calldata[SELECTOR_BYTES:])
+        except OverflowError:  # of an offset that no calldata is long enough for
+            msg = f"calldata for {self.signature} points beyond its end"
+            raise ValueError(msg) from None
         if encode(self.types, arguments) != calldata[SELECTOR_BYTES:]:
             msg = f"calldata for {self.signature} is not canonically encoded"
             raise ValueError(msg)

@@ -32,7 +32,7 @@ class Filler:
 
     async def plan(self, order: FillNonce) -> NonceFill:
         """The no-op, stored; raises `Conflict` if the nonce is held after all."""
-        step = Step.FUND if order.account == self._treasury else Step.SWEEP
+        step = self._step(order)
         key = BatchKey(
             deal_id=order.deal_id, step=step, attempt=_APART + order.nonce, fills_gap=True
         )
@@ -41,6 +41,15 @@ class Filler:
             level = await self._outbidder.level(None)
             batch = await self._store.add_at(self._batch(order, key, level.maximum))
         return NonceFill(batch=batch, module=next(iter(self._profile.modules)))
+
+    def _step(self, order: FillNonce) -> Step:
+        """A step of the deal that this account sends: the signer goes by it to find the key.
+
+        Besides the deal's account and the treasury only the fee account sends, for a Safe.
+        """
+        if order.account == order.deal_account:
+            return Step.SWEEP
+        return Step.TOP_UP if order.account == self._treasury else Step.FUND
 
     def _batch(self, order: FillNonce, key: BatchKey, fees: Fees) -> PreparedBatch:
         intent = Intent(
