@@ -111,7 +111,12 @@ def gas_reserve_wei(module: ModuleProfile, market: MarketSnapshot, cycles: int) 
 
     Counted twice over: the second half is for the way out if the deal must be unwound.
     """
-    return 2 * _gas_units(module, cycles) * market.gas_fee_cap_wei
+    return gas_reserve_at(module, market.gas_fee_cap_wei, cycles)
+
+
+def gas_reserve_at(module: ModuleProfile, price_wei: int, cycles: int) -> int:
+    """The same at any price, in wei a unit of gas."""
+    return 2 * _gas_units(module, cycles) * price_wei
 
 
 def _needed_wei(

@@ -12,8 +12,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from starters.cli import approvals, codec, keys, local, schedules, tx
 from starters.cli import chain as chain_commands
-from starters.cli import codec, keys, local, schedules, tx
 from starters.cli.errors import DealGroup
 from starters.cli.options import (
     CommandIdOption,
@@ -37,6 +37,7 @@ app = typer.Typer(
 config_app = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
 database_app = typer.Typer(help="Look after the database.", no_args_is_help=True)
 
+approvals.add_commands(app)
 app.add_typer(tx.app, name="tx")
 app.add_typer(chain_commands.app, name="chain")
 app.add_typer(keys.app, name="keys")

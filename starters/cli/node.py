@@ -35,7 +35,15 @@ class Node:
         """Whether there is a contract at the address. Raises `Unavailable`."""
         return self._call("eth_getCode", address, "latest") not in {"0x", "", None}
 
-    def _call(self, method: str, *parameters: str) -> Any:  # noqa: ANN401 - JSON
+    def call(self, to: str, data: str) -> str:
+        """Call a contract in the newest block; 0x-hexadecimal. Raises `Unavailable`."""
+        return str(self._call("eth_call", {"to": to, "data": data}, "latest"))
+
+    def transactions_of(self, address: str) -> int:
+        """How many transactions an account has sent, mined or waiting. Raises `Unavailable`."""
+        return int(self._call("eth_getTransactionCount", address, "pending"), 16)
+
+    def _call(self, method: str, *parameters: object) -> Any:  # noqa: ANN401 - JSON
         body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}
         request = urllib.request.Request(  # noqa: S310 - the scheme was checked
             self._endpoint,

@@ -55,6 +55,7 @@ def print_deal(view: DealView, web_ui: str | None, *, from_workflow: bool) -> No
     parts = [
         tables.source_line(view, from_workflow=from_workflow, now=datetime.now(UTC)),
         tables.summary(view),
+        tables.approval_facts(view.approval) if view.approval else None,
         tables.steps_table(view.steps) if view.steps else None,
         tables.settlement_facts(view) if view.settlement else None,
         tables.problem_facts(view.problem) if view.problem else None,

@@ -68,7 +68,7 @@ def print_admission(view: DealView, output: Output, web_ui: str | None) -> None:
             f"deal {view.request.deal_id} waits for its approval",
             field="status",
             value=view.status,
-            next_action="have it approved; `deal wait` follows it to its end",
+            next_action="have its owners sign it (`deal sign`); `deal wait` follows it",
         )
     raise typer.Exit(0)
 

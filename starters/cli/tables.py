@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from domain.amounts import ETHER_DECIMALS, format_units
+from domain.approvals import Approval
 from domain.deals import DealStatus
 from domain.errors import Problem
 from domain.sizing import Sizing
@@ -142,6 +143,27 @@ def settlement_facts(view: DealView) -> Table:
         table.add_row("profit", Text(formats.usd(settlement.profit_usd8), style="bold"))
         table.add_row("treasury", formats.signed(formats.ether(settlement.ether_wei)))
         table.add_row("", formats.signed(formats.par_token(view).amount(settlement.par)))
+    return table
+
+
+def approval_facts(approval: Approval) -> Table:
+    """What is proposed to the owners, and who has signed."""
+    proposal, transaction = approval.proposal, approval.proposal.transaction
+    table = facts()
+    table.add_row("Safe", f"{transaction.safe}, nonce {transaction.nonce}")
+    value = f"{formats.ether(transaction.value)}, {formats.usd(proposal.value_usd8)}"
+    table.add_row("pays", f"{value} to {transaction.to}")
+    table.add_row("together", f"{formats.usd(proposal.together_usd8)} for {proposal.bank}")
+    table.add_row("hash", proposal.transaction_hash)
+    signed = f"{len(approval.signed)} of {proposal.threshold} needed"
+    table.add_row("signed", Text(signed, style="green" if not approval.needed else "yellow"))
+    for given in approval.signed:
+        table.add_row("", f"{given.owner} by {given.who}, {formats.moment(given.at)} UTC")
+    for owner in approval.missing:
+        table.add_row("can sign", owner)
+    table.add_row("expires", f"{formats.moment(proposal.expires_at)} UTC")
+    if approval.note:
+        table.add_row("note", approval.note)
     return table
 
 

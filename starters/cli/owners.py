@@ -1,0 +1,189 @@
+"""How `deal approvals`, `deal sign` and `deal reject` do what they do."""
+
+import getpass
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import typer
+
+from domain.approvals import Approval
+from domain.chains import ChainProfile, find_chain
+from domain.errors import NotAllowed
+from domain.identifiers import DealId
+from domain.views import DealView
+from starters.cli import formats, tables
+from starters.cli.control import require_terminal
+from starters.cli.key_file import KeyFile, open_key_file
+from starters.cli.node import Node
+from starters.cli.output import Output, print_json, show
+from starters.cli.session import load_config_settings, load_settings, records
+from starters.cli.temporal import open_client, open_client_if_up
+from starters.cli.verification import Verified, proposed, verify
+from starters.cli.witness import look
+from starters.deals.launch import newest_view
+from workers.runtime.profiles import load_profiles
+from workflows.deal.messages import OwnerMessage, RejectionMessage
+
+
+class Session:
+    """An owner at his own machine."""
+
+    def __init__(  # noqa: PLR0913 - the options of the commands
+        self,
+        key_file: Path,
+        passphrase_file: Path | None,
+        rpc_url: str | None,
+        request_digest: str | None,
+        who: str | None,
+        *,
+        sure: bool,
+    ) -> None:
+        """Take the options of a command."""
+        self._files = key_file, passphrase_file
+        self._rpc_url = rpc_url
+        self._request_digest = request_digest
+        self.who = who or getpass.getuser()
+        self.sure = sure
+
+    def check(self, deal_id: DealId, view: DealView) -> Verified:
+        """Hold what the server says against everything that is the owner's own."""
+        approval = proposed(deal_id, view)
+        profile = _profile(view)
+        node = Node(self._rpc_url or profile.endpoints[0].url.get_secret_value())
+        witness = look(node, profile, approval.proposal.transaction)
+        return verify(
+            deal_id,
+            view,
+            profile,
+            witness,
+            datetime.now(UTC),
+            expected_digest=self._request_digest,
+        )
+
+    def open_key(self, verified: Verified) -> KeyFile:
+        """Open the owner's key; raises `NotAllowed` if it is no owner's, by his own node."""
+        key = open_key_file(*self._files)
+        if key.owner not in verified.witness.owners:
+            raise NotAllowed(
+                f"{key.owner} is no owner of the Safe",
+                field="key_file",
+                value=key.owner,
+                limit=", ".join(verified.witness.owners),
+                next_action="give the key file of an owner",
+            )
+        return key
+
+
+async def show_approvals(deal_id: DealId, output: Output) -> None:
+    """`deal approvals`."""
+    settings = load_settings()
+    view, _ = await newest_view(deal_id, await open_client_if_up(), records(settings))
+    if view.approval is None:
+        raise NotAllowed(
+            f"deal {deal_id} needs no owners",
+            field="approval",
+            value=view.status,
+            limit="a deal whose bank moves more than its chain's threshold",
+            next_action="look at the deal with `deal show`",
+        )
+    _print(view, view.approval, output)
+
+
+async def sign(deal_id: DealId, session: Session, output: Output) -> None:
+    """`deal sign`."""
+
+    def message(verified: Verified, key: KeyFile) -> OwnerMessage:
+        given = key.sign(verified.proposal.transaction.hash())
+        return OwnerMessage(
+            owner=given.owner,
+            signature=given.signature,
+            transaction_hash=verified.proposal.transaction.hash(),
+            who=session.who,
+        )
+
+    await _say(deal_id, session, "sign", message, output)
+
+
+async def reject(deal_id: DealId, session: Session, why: str, output: Output) -> None:
+    """`deal reject`."""
+
+    def message(verified: Verified, key: KeyFile) -> OwnerMessage:
+        given = key.sign(verified.proposal.transaction.rejection_hash())
+        return RejectionMessage(
+            owner=given.owner,
+            signature=given.signature,
+            transaction_hash=verified.proposal.transaction.hash(),
+            who=session.who,
+            why=why,
+        )
+
+    await _say(deal_id, session, "reject", message, output)
+
+
+async def _say(
+    deal_id: DealId,
+    session: Session,
+    what: str,
+    message: Callable[[Verified, KeyFile], OwnerMessage],
+    output: Output,
+) -> None:
+    """Check, show, ask, sign, hand over, and print who has signed then."""
+    if not session.sure:
+        require_terminal(what)
+    load_settings()
+    client = await open_client()
+    verified = session.check(deal_id, await client.view(deal_id))
+    _explain(verified)
+    if not session.sure and not typer.confirm(f"{what} it?", err=True):
+        typer.echo("nothing was signed", err=True)
+        raise typer.Exit(1)
+    key = session.open_key(verified)
+    approval = await client.hear_owner(deal_id, message(verified, key), str(uuid4()))
+    _print(verified.view, approval, output)
+
+
+def _profile(view: DealView) -> ChainProfile:
+    """The chain as the owner's own configuration has it."""
+    return find_chain(load_profiles(load_config_settings().config_dir), view.request.chain_id)
+
+
+def _explain(verified: Verified) -> None:
+    """Say on standard error what will happen, decoded; the answer stays apart."""
+    proposal, witness, view = verified.proposal, verified.witness, verified.view
+    transaction, request = proposal.transaction, view.request
+    turn = "its next" if transaction.nonce == witness.nonce else f"{witness.nonce} comes first"
+    paid = f"{formats.ether(transaction.value)} ({formats.usd(verified.value_usd8)}"
+    bank, together = request.bank, formats.usd(proposal.together_usd8)
+    facts = {
+        "the Safe": f"{transaction.safe} on chain {transaction.chain_id}",
+        "pays": f"{paid} at your node's price)",
+        "to": transaction.to,
+        "": f"the account of deal {request.deal_id}, from which nothing was ever sent",
+        "for": f"{bank}: {request.working_liquidity} ETH in {request.module}, {request.mode}",
+        "together": f"{together} with what else {bank} moves, says the server",
+        "request digest": proposal.request_digest,
+        "Safe nonce": f"{transaction.nonce}, {turn}",
+        "nothing else": "no calldata, no delegate call, no refund",
+        "signatures": f"{proposal.threshold} of {len(proposal.owners)} owners",
+        "expires": f"{formats.moment(proposal.expires_at)} UTC",
+        "hash to sign": transaction.hash(),
+    }
+    typer.echo("Checked on this machine, against your own configuration and node:", err=True)
+    for name, fact in facts.items():
+        typer.echo(f"  {name:<15} {fact}", err=True)
+
+
+def _print(view: DealView, approval: Approval, output: Output) -> None:
+    if output is Output.JSON:
+        print_json(
+            {
+                "deal_id": view.request.deal_id,
+                "approval": approval.model_dump(mode="json"),
+                "needed": approval.needed,
+                "missing": list(approval.missing),
+            }
+        )
+    else:
+        show(tables.approval_facts(approval))
