@@ -39,7 +39,7 @@ _PASSING: Final[Mapping[int, tuple[str, str]]] = {
 class VaultAnswer(Exception):
     """An answer of Vault that is not a success; it never leaves this package.
 
-    It carries Vault's own sentences, which never repeat what was sent, and nothing of the request.
+    It carries Vault's own sentences and nothing of the request.
     """
 
     def __init__(self, status: int, errors: Sequence[str] = (), retry_after: str = "") -> None:

@@ -113,6 +113,8 @@ class VaultSession:
         try:
             return await self._request(work)
         except VaultAnswer as answer:
+            if answer.status == FORBIDDEN and answer.says("invalid token"):
+                raise self._away("Vault ends our tokens at once", "invalid token") from None
             raise self._of(answer, doing) from None
 
     async def close(self) -> None:

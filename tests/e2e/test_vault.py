@@ -18,6 +18,7 @@ from starters.local.stack import Stack
 from starters.local.state import load_state
 from tests.e2e.test_deals import ONE_CYCLE
 from tests.e2e.test_kills import check_all
+from tests.e2e.test_outages import all_final
 from tests.support.desk import Desk, eventually
 from tests.support.stacks import running_stack
 from tests.support.treasury import Treasury
@@ -46,6 +47,8 @@ async def one_deal(stack: Stack) -> AsyncIterator[tuple[Desk, DealId]]:
         deal_id = (await desk.start()).request.deal_id
         await desk.sent(deal_id, Step.FUND)
         yield desk, deal_id
+    await desk.end(deal_id)
+    await eventually(lambda: all_final(desk, [deal_id]), "its last transactions are final")
     await check_all(desk, [deal_id], before)
     assert signer_process(stack) == signer
 
@@ -145,6 +148,7 @@ async def test_a_deal_whose_signer_is_locked_out_says_why_and_gets_home_when_it_
         vault.set_up(role, {})  # as the runbook says: a new secret id
         await desk.command(deal_id, Command.CANCEL)
         view = await desk.end(deal_id)
+        await eventually(lambda: all_final(desk, [deal_id]), "its last transactions are final")
         assert view.status is DealStatus.UNWOUND
         assert view.account is not None
         assert desk.node().holdings(view.account) == {}
@@ -154,9 +158,9 @@ async def test_a_deal_whose_signer_is_locked_out_says_why_and_gets_home_when_it_
 
 @contextmanager
 def limited(vault: VaultServer, path: str) -> Iterator[None]:
-    """Let one request through in two seconds."""
+    """Let one request through in five seconds."""
     quota = "/v1/sys/quotas/rate-limit/few"
-    vault.admin.adapter.post(quota, json={"path": path, "rate": 1, "interval": "2s"})
+    vault.admin.adapter.post(quota, json={"path": path, "rate": 1, "interval": "5s"})
     try:
         yield
     finally:

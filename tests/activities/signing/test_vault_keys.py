@@ -367,7 +367,7 @@ async def test_a_revoked_token_costs_no_signature(
 async def test_a_token_that_expires_between_two_requests_costs_no_signature(
     vault: VaultServer,
 ) -> None:
-    role = vault.role(token_ttl="1s", token_max_ttl="1s")
+    role = vault.role(token_ttl="2s", token_max_ttl="2s")
     async with opened(role) as keys:
         await keys.rotate_seed()
         account = await one_signed(keys)
@@ -415,7 +415,7 @@ async def test_a_rate_limit_is_gone_through(
     account = await one_signed(keys)
     quota = f"/v1/sys/quotas/rate-limit/{role.name}"
     path = f"transit/decrypt/{role.name}"
-    vault.admin.adapter.post(quota, json={"path": path, "rate": 2, "interval": "1s"})
+    vault.admin.adapter.post(quota, json={"path": path, "rate": 2, "interval": "5s"})
     try:
         limited = await unavailable(lambda: many_signed(keys, 3))
         assert "limits our rate" in str(limited)

@@ -14,7 +14,7 @@ import pytest
 
 from activities.vault.credentials import VaultLogin
 from activities.vault.kv import NEVER_WRITTEN, KvPath, read_secret, write_secret
-from activities.vault.session import VaultSession
+from activities.vault.session import Lease, VaultSession
 from domain.errors import Conflict, InvalidConfiguration, NotFound, Unavailable
 from tests.support.desk import eventually
 from tests.support.vault import Role, VaultServer
@@ -101,22 +101,59 @@ async def test_many_requests_at_once_share_one_login(vault: VaultServer, role: R
     assert vault.accessors(role) == []  # given back
 
 
+def aged(session: VaultSession, seconds: float, lifetime: float = 60) -> Lease:
+    """Have the session believe that its token has lived so long, of so long a life."""
+    assert session._lease is not None
+    session._lease = replace(
+        session._lease, began=time.monotonic() - seconds, lifetime=lifetime, renewable=True
+    )
+    return session._lease
+
+
+@pytest.mark.parametrize(
+    ("age", "ttl", "renewed", "kept"),
+    [
+        (39, "60s", False, True),  # fresh
+        (41, "60s", True, True),  # two thirds are over
+        (41, "10s", False, False),  # Vault would only renew it for a moment: its last end is near
+        (59, "60s", False, False),  # too late to begin with it
+        (99, "60s", False, False),
+    ],
+)
 async def test_a_token_is_renewed_before_its_end_and_replaced_at_its_last(
-    vault: VaultServer,
+    vault: VaultServer, age: float, ttl: str, *, renewed: bool, kept: bool
 ) -> None:
-    role = vault.role(token_ttl="3s", token_max_ttl="6s")
+    role = vault.role(token_ttl=ttl, token_max_ttl=ttl)
     async with open_session(role.login) as session:
         await write_secret(session, seed_path(role), {"word": "first"}, over=NEVER_WRITTEN)
-        tokens, began = set(), time.monotonic()
-        while time.monotonic() < began + 9:
-            assert await word(session, role) == "first"
-            tokens |= set(vault.accessors(role))
-            await asyncio.sleep(0.2)
-    assert 2 <= len(tokens) <= 3  # about one for each six seconds, not one for each three
+        before = aged(session, age)
+        assert await word(session, role) == "first"
+        after = session._lease
+        assert after is not None
+        assert (after.token == before.token) is kept
+        assert (after is not before) is (renewed or not kept)
+        assert after.age < after.lifetime
+
+
+async def test_tokens_that_end_at_once_are_waited_through(
+    vault: VaultServer, session: VaultSession, role: Role, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log_in = session._log_in
+
+    async def log_in_and_be_revoked() -> Lease:
+        lease = await log_in()
+        vault.revoke_tokens(role)
+        return lease
+
+    vault.revoke_tokens(role)
+    with monkeypatch.context() as patched:
+        patched.setattr(session, "_log_in", log_in_and_be_revoked)
+        assert "ends our tokens" in str(await unavailable(lambda: word(session, role)))
+    assert await word(session, role) == "first"
 
 
 async def test_an_expired_token_is_replaced(vault: VaultServer) -> None:
-    role = vault.role(token_ttl="1s", token_max_ttl="1s")
+    role = vault.role(token_ttl="2s", token_max_ttl="2s")
     async with open_session(role.login) as session:
         await write_secret(session, seed_path(role), {"word": "first"}, over=NEVER_WRITTEN)
         first = vault.accessors(role)
@@ -255,7 +292,7 @@ async def test_a_rate_limit_is_waited_out_without_asking_vault_again(
 ) -> None:
     vault.admin.adapter.post(
         f"/v1/sys/quotas/rate-limit/{role.name}",
-        json={"path": f"deal/data/{role.name}/seed", "rate": 1, "interval": "2s"},
+        json={"path": f"deal/data/{role.name}/seed", "rate": 1, "interval": "5s"},
     )
     try:
         assert await word(session, role) == "first"
