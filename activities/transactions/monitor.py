@@ -21,7 +21,7 @@ from activities.transactions.alerts import AlertKind, Alerts
 from activities.transactions.broadcast import Broadcaster
 from activities.transactions.interface import FillNonce
 from activities.transactions.nonces import NonceHealth, Nonces
-from activities.transactions.promises import Promises
+from activities.transactions.promises import Checkpoint, Promises
 from activities.transactions.store import Pool, TransactionStore
 from activities.transactions.tracker import Look, Tracker
 from activities.transactions.unsettled import Change, Unsettled, UnsettledStore
@@ -114,8 +114,8 @@ class ChainMonitor:
         blocks = [checkpoint[0]] if checkpoint else []
         look = await self._tracker.look(intents, accounts=[self._treasury], blocks=blocks)
         standing = await self.promises.check(look, checkpoint)
-        if standing.broken is not None:
-            await self._on_violation(standing.broken)
+        if checkpoint is not None and standing.broken is not None:
+            await self._on_violation(standing.broken, checkpoint)
         made = await self._intents.apply(standing.allowed(look.changes))
         await self._tell_of(made)
         await self._send_what_is_missing(intents, look)
@@ -133,10 +133,10 @@ class ChainMonitor:
             cursor = await connection.execute(_WATCH, lease)
             return await cursor.fetchone() is not None
 
-    async def _on_violation(self, broken: OutcomeUnknown) -> None:
+    async def _on_violation(self, broken: OutcomeUnknown, checkpoint: Checkpoint) -> None:
         kind = AlertKind.LATCH if self._halts else AlertKind.REORG
         await self._alerts.notice(kind, f"chain {self._profile.chain_id}", broken)
-        await self.promises.latch(broken)
+        await self.promises.latch(broken, checkpoint)
         if not self._halts:
             await self.promises.release("the chain's profile", "finality.on_violation is resend")
 

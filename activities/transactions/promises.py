@@ -31,10 +31,17 @@ INSERT INTO transactions.checkpoints (chain_id, block_number, block_hash) VALUES
 ON CONFLICT (chain_id) DO UPDATE SET block_number = excluded.block_number,
     block_hash = excluded.block_hash, updated_at = now()
 """
+# Only while the checkpoint is the one that was found broken: a look from before a release must not
+# undo it.
 _LATCH: Final = """
-INSERT INTO signing.latches (chain_id, problem) VALUES (%s, %s)
+WITH checkpoint AS (
+    SELECT chain_id FROM transactions.checkpoints
+    WHERE chain_id = %s AND block_number = %s AND block_hash = %s FOR SHARE
+)
+INSERT INTO signing.latches (chain_id, problem) SELECT chain_id, %s FROM checkpoint
 ON CONFLICT (chain_id) WHERE cleared_at IS NULL DO NOTHING
 """
+_FORGET: Final = "DELETE FROM transactions.checkpoints WHERE chain_id = %s"
 _LATCHED: Final = """
 SELECT problem FROM signing.latches WHERE chain_id = %s AND cleared_at IS NULL
 """
@@ -108,11 +115,16 @@ class Promises:
             return Standing(final=False)
         return Standing(final=look.finalized <= number or await self._advance(look, checkpoint))
 
-    async def latch(self, error: OutcomeUnknown) -> None:
-        """Stop all signing on the chain until somebody has cleared it."""
+    async def latch(self, error: OutcomeUnknown, checkpoint: Checkpoint) -> None:
+        """Stop all signing on the chain until somebody has cleared it.
+
+        `checkpoint` is the one that does not stand any more. If it was given up meanwhile, somebody
+        has released the chain, and nothing is latched.
+        """
         problem = error.problem.model_dump(mode="json", exclude_none=True)
+        broken = (self._profile.chain_id, *checkpoint, Jsonb(problem))
         async with self._pool.connection() as connection:
-            await connection.execute(_LATCH, (self._profile.chain_id, Jsonb(problem)))
+            await connection.execute(_LATCH, broken)
 
     async def release(self, who: str, why: str) -> Problem | None:
         """Accept the chain as it is now, and send out again what it took back.
@@ -120,9 +132,12 @@ class Promises:
         Returns what the latch was for; None if there was none, and then nothing is done. May be
         repeated: what was released and not yet sent out goes out with the next call.
         """
-        async with self._pool.connection() as connection:
-            cursor = await connection.execute(_RELEASE, (who, why, self._profile.chain_id))
+        chain_id = self._profile.chain_id
+        async with self._pool.connection() as connection, connection.transaction():
+            cursor = await connection.execute(_RELEASE, (who, why, chain_id))
             row = await cursor.fetchone()
+            if row is not None:
+                await connection.execute(_FORGET, (chain_id,))
         await self._send_out_again()
         return None if row is None else Problem.model_validate(row[0])
 

@@ -118,6 +118,8 @@ FINALISING: Final = (
         "chain",
         "finalize_deal",
         "activities.transactions.unsettled:UnsettledStore.apply",
+        # Where the watcher was quicker, there is nothing left to write.
+        also="activities.transactions.unsettled:UnsettledStore.receipts",
     ),
 )
 THINKING: Final = (Boundary("workflow task", "deals", "workflow", ACTIVATION),)

@@ -270,6 +270,30 @@ async def test_what_somebody_else_called_final_meanwhile_is_looked_at_again(desk
         assert not (await promises.check(look, checkpoint)).final
 
 
+async def test_a_look_from_before_a_release_does_not_latch_the_chain_again(desk: Desk) -> None:
+    node = desk.node
+    async with watching(desk) as watch:
+        before = node.ask("evm_snapshot")
+        node.mine(5)
+        await watch.looks()
+        promises, tracker = watch.monitor.promises, Tracker(watch.desk.profile, watch.desk.rpc)
+        checkpoint = await promises.checkpoint()
+        assert checkpoint is not None
+        assert node.ask("evm_revert", before)
+        node.next_base_fee(3 * GWEI)
+        node.mine(8)
+        look = await tracker.look([], blocks=[checkpoint[0]])
+        broken = (await promises.check(look, checkpoint)).broken
+        assert broken is not None
+        await promises.latch(broken, checkpoint)
+        assert await promises.latched() is not None
+        await promises.release("ann", "the node was restored")
+        await promises.latch(broken, checkpoint)
+        assert await promises.latched() is None
+        await watch.looks(2)
+        assert await promises.latched() is None
+
+
 async def test_where_the_profile_says_so_it_goes_on_by_itself(desk: Desk) -> None:
     node = desk.node
     async with watching(desk, FORGETFUL) as watch:
