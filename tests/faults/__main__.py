@@ -65,6 +65,12 @@ async def _played(row: Row, setting: Setting) -> Group:
         return group
 
 
+def rows_of(only: str | None) -> list[Row]:
+    """The rows whose names have one of these parts; all of them if none is given."""
+    parts = [""] if only is None else only.split(",")
+    return [row for row in EVERY_ROW if any(part in row.__name__ for part in parts)]
+
+
 async def run(seed: int, lanes: int, only: str | None, away: float) -> Results:
     """Everything, or what is asked for."""
     results, began = Results(seed), time.monotonic()
@@ -75,8 +81,7 @@ async def run(seed: int, lanes: int, only: str | None, away: float) -> Results:
 
     if only in (None, "crashes"):
         await crash(results, lanes, say)
-    parts = [""] if only is None else only.split(",")
-    asked = [row for row in EVERY_ROW if any(part in row.__name__ for part in parts)]
+    asked = rows_of(only)
     if asked:
         await play(results, asked, away, say)
     results.seconds = time.monotonic() - began
@@ -99,6 +104,9 @@ def main() -> int:
     parser.add_argument("--away", type=float, default=60, help="seconds that a server is away")
     parser.add_argument("-o", "--output", choices=("json", "table"))
     given = parser.parse_args()
+    if given.only != "crashes" and not rows_of(given.only):
+        rows = ", ".join(row.__name__ for row in EVERY_ROW)
+        parser.error(f"--only {given.only}: there is no such row; there are crashes, {rows}")
     signal.signal(signal.SIGTERM, _terminated)
     try:
         results = asyncio.run(run(given.seed, given.lanes, given.only, given.away))
