@@ -218,6 +218,9 @@ async def test_no_bid_goes_above_the_deals_own_cap(desk: Desk) -> None:
         assert refused.problem["limit"] == str(cap)
         shown = (await deal(desk, "tx", "show", fund.intent_id)).document
         assert max(int(each["max_fee_per_gas"]) for each in shown["attempts"]) <= cap
+    # The signer holds it too, whatever it is told later.
+    recorded = "SELECT max_fee_per_gas FROM signing.accounts WHERE deal_id = %s"
+    assert desk.books.rows(recorded, deal_id) == [(cap,)]
     await completed(desk, deal_id)
 
 

@@ -27,7 +27,7 @@ from activities.signing.policies import put_in_force
 from activities.signing.providers.local import LocalKeyProvider
 from activities.signing.signer import Signer
 from domain.deals import Step
-from domain.errors import InvalidConfiguration, SigningRefused, Unavailable
+from domain.errors import Conflict, InvalidConfiguration, SigningRefused, Unavailable
 from domain.identifiers import ChainId, DealId
 from tests.activities.signing.samples import (
     CHAIN,
@@ -75,6 +75,22 @@ async def test_a_deals_account_is_the_same_whenever_it_is_asked_for(
     assert await signer.open_account(order) == first
     assert await other_signer.open_account(order) == first
     assert first.account != first.treasury
+
+
+@pytest.mark.parametrize(("first", "later"), [(7, 8), (7, None), (None, 7)])
+async def test_an_account_is_not_opened_again_with_another_fee_cap(
+    signer: Signer, other_signer: Signer, first: int | None, later: int | None
+) -> None:
+    order = OpenAccount(deal_id=DealId("alpha"), max_fee_per_gas_wei=first)
+    opened = await signer.open_account(order)
+    changed = order.model_copy(update={"max_fee_per_gas_wei": later})
+    for who in (signer, other_signer):
+        with pytest.raises(Conflict) as caught:
+            await who.open_account(changed)
+        problem = caught.value.problem
+        assert problem.field == "max_fee_per_gas_wei"
+        assert problem.limit == ("none" if first is None else str(first))
+        assert await who.open_account(order) == opened
 
 
 async def test_fifty_deals_at_once_get_accounts_without_gaps(
