@@ -22,8 +22,11 @@ from activities.custody.interface import Rotation
 from domain.errors import Unavailable
 from workflows.deal.workflow import TASK_QUEUE
 from workflows.keys.rotation import WORKFLOW_ID, RotateKeysWorkflow, RotateRequest
+from workflows.payloads.rotation import WORKFLOW_ID as CODEC_WORKFLOW_ID
+from workflows.payloads.rotation import RotateCodecWorkflow
 
 ROTATION_SCHEDULE: Final = "rotate-keys"
+CODEC_SCHEDULE: Final = "rotate-codec"
 ROTATION_PERIOD: Final = timedelta(days=90)
 
 _CATCH_UP: Final = timedelta(days=7)
@@ -45,8 +48,9 @@ async def apply_schedules(client: Client) -> tuple[Applied, ...]:
 
     Raises `Unavailable`.
     """
+    kept = {ROTATION_SCHEDULE: rotation(), CODEC_SCHEDULE: codec_rotation()}
     try:
-        created = await _apply(client, ROTATION_SCHEDULE, rotation())
+        created = {name: await _apply(client, name, kept[name]) for name in kept}
     except RPCError as error:
         raise Unavailable(
             "Temporal does not take the schedules",
@@ -54,7 +58,10 @@ async def apply_schedules(client: Client) -> tuple[Applied, ...]:
             actual=error.message,
             next_action="check that Temporal runs, and apply them again",
         ) from error
-    return (Applied(schedule=ROTATION_SCHEDULE, every_days=ROTATION_PERIOD.days, created=created),)
+    return tuple(
+        Applied(schedule=name, every_days=ROTATION_PERIOD.days, created=created[name])
+        for name in kept
+    )
 
 
 def rotation() -> Schedule:
@@ -73,9 +80,31 @@ def rotation() -> Schedule:
             task_queue=TASK_QUEUE,
             static_summary="Rotate the seed and the wrapping key",
         ),
-        spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=ROTATION_PERIOD)]),
-        policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=_CATCH_UP),
+        spec=_every_period(),
+        policy=_one_at_a_time(),
     )
+
+
+def codec_rotation() -> Schedule:
+    """The key that encrypts what Temporal keeps, every 90 days."""
+    return Schedule(
+        action=ScheduleActionStartWorkflow(
+            RotateCodecWorkflow.run,
+            id=CODEC_WORKFLOW_ID,
+            task_queue=TASK_QUEUE,
+            static_summary="Rotate the key that encrypts what Temporal keeps",
+        ),
+        spec=_every_period(),
+        policy=_one_at_a_time(),
+    )
+
+
+def _every_period() -> ScheduleSpec:
+    return ScheduleSpec(intervals=[ScheduleIntervalSpec(every=ROTATION_PERIOD)])
+
+
+def _one_at_a_time() -> SchedulePolicy:
+    return SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=_CATCH_UP)
 
 
 async def _apply(client: Client, schedule_id: str, schedule: Schedule) -> bool:

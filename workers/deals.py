@@ -10,9 +10,11 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from activities.approvals.reservations import Reservations
 from activities.deals.records import Records
+from workers.codec_rotation import CodecRotation
+from workers.runtime.codec_keys import key_source
 from workers.runtime.failures import FailureInterceptor
 from workers.runtime.process import BUILD_ID, database_pool, run_process
-from workers.runtime.settings import DealsWorkerSettings
+from workers.runtime.settings import CodecSettings, DealsWorkerSettings
 from workflows.chain.fill import FillNonceWorkflow
 from workflows.chain.release import ReleaseChainWorkflow
 from workflows.deal.workflow import TASK_QUEUE, DealWorkflow
@@ -23,6 +25,7 @@ from workflows.keys.requests import (
     VerifyJournalWorkflow,
 )
 from workflows.keys.rotation import RotateKeysWorkflow
+from workflows.payloads.rotation import RotateCodecWorkflow
 
 _DATABASE_CONNECTIONS = 10
 _STICKY_FOR = timedelta(seconds=2)
@@ -37,6 +40,7 @@ WORKFLOWS: Final = (
     ReinstateKeyWorkflow,
     RotateKeysWorkflow,
     VerifyJournalWorkflow,
+    RotateCodecWorkflow,
 )
 
 WORKFLOW_RUNNER = SandboxedWorkflowRunner(
@@ -47,6 +51,7 @@ WORKFLOW_RUNNER = SandboxedWorkflowRunner(
         "activities.approvals.interface",
         "activities.custody.interface",
         "activities.deals.interface",
+        "activities.payloads.interface",
         "activities.protocols.interface",
         "activities.signing.interface",
         "activities.transactions.interface",
@@ -72,6 +77,7 @@ async def build(
                 Records(pool).record_deal,
                 reservations.reserve_funding,
                 reservations.release_funding,
+                CodecRotation(key_source(CodecSettings.load())).rotate_codec,
             ],
             workflow_runner=WORKFLOW_RUNNER,
             interceptors=[FailureInterceptor()],

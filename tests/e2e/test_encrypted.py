@@ -6,14 +6,18 @@ import json
 import subprocess
 from base64 import b64decode
 
+from temporalio.client import ScheduleActionStartWorkflow
+
 from domain.deals import DealStatus
 from starters.local import temporal
 from starters.local.codec import keys_file, url
 from starters.local.stack import Stack
+from starters.schedules import CODEC_SCHEDULE
 from tests.support.desk import Desk
 from workers.runtime.codec import ENCODING
 from workers.runtime.key_ring import CodecKey, FileKeySource
 from workflows.deal.workflow import workflow_id
+from workflows.payloads.rotation import RotateCodecWorkflow
 
 READABLE = (b"working_liquidity", b"collateralize 1: ", b"eth_")
 
@@ -65,3 +69,18 @@ async def test_a_new_key_is_taken_up_by_workers_that_run(stack: Stack, desk: Des
     history = await fresh.handle(after.request.deal_id).fetch_history()
     begun = history.events[0].workflow_execution_started_event_attributes
     assert begun.input.payloads[0].metadata["encryption-key-id"] == key.key_id.encode()
+
+
+async def test_the_schedule_adds_a_key(stack: Stack, desk: Desk) -> None:
+    source = FileKeySource(keys_file(stack.folder))
+    before = await source.read()
+    schedule = await desk.client.get_schedule_handle(CODEC_SCHEDULE).describe()
+    action = schedule.schedule.action
+    assert isinstance(action, ScheduleActionStartWorkflow)
+    assert (action.workflow, action.task_queue) == ("RotateCodec", "deals")
+    assert [each.every.days for each in schedule.schedule.spec.intervals] == [90]
+    done = await desk.client.execute_workflow(
+        RotateCodecWorkflow.run, id="rotate-codec-by-a-test", task_queue=action.task_queue
+    )
+    ids = [key.key_id for key in await source.read()]
+    assert (ids[:-1], ids[-1]) == ([key.key_id for key in before], done.key_id)

@@ -153,10 +153,10 @@ async def test_keys_are_listed_and_the_journal_is_verified(theatre: Theatre) -> 
 
 
 async def test_the_rotation_is_scheduled_once_and_does_rotate(theatre: Theatre) -> None:
-    assert [each.created for each in await apply_schedules(theatre.client)] == [True]
+    assert [each.created for each in await apply_schedules(theatre.client)] == [True, True]
     handle = theatre.client.get_schedule_handle(ROTATION_SCHEDULE)
     await handle.pause(note="not now")
-    assert [each.created for each in await apply_schedules(theatre.client)] == [False]
+    assert [each.created for each in await apply_schedules(theatre.client)] == [False, False]
     found = await handle.describe()
     assert found.schedule.state.paused
     assert [each.every for each in found.schedule.spec.intervals] == [ROTATION_PERIOD]

@@ -45,10 +45,10 @@ class CodecKey:
     created_at: datetime
 
     @classmethod
-    def generate(cls) -> "CodecKey":
-        """Make a new one; its id tells the day, and is no part of the key."""
+    def generate(cls, key_id: str | None = None) -> "CodecKey":
+        """Make a new one; its id, by default the day and a number, is no part of the key."""
         now = datetime.now(UTC)
-        key_id = f"{now:%Y%m%d}-{secrets.token_hex(4)}"
+        key_id = key_id or f"{now:%Y%m%d}-{secrets.token_hex(4)}"
         return cls(key_id, SecretBytes(secrets.token_bytes(KEY_BYTES)), now)
 
     def document(self) -> dict[str, str]:
