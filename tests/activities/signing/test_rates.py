@@ -220,7 +220,7 @@ async def test_two_signers_at_once_share_one_rate(
 ) -> None:
     most = LARGEST_RUN + 3
     signer = await limited(hour_signatures=most)
-    other = Signer(signer._policy, other_signer._keys, other_signer._accounts._pool)
+    other = Signer(signer.journal.policy, other_signer._keys, other_signer.journal._pool)
     await borrow(signer, await opened("before"), 0, most - 10)
     orders = [(await opened(f"deal-{number}")).order(Step.BORROW) for number in range(20)]
     outcomes = await asyncio.gather(
