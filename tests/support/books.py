@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ SELECT intent_id, batch_key, sender, nonce, state, purpose, mined_hash, block_ha
         WHERE attempt.intent_id = intent.intent_id) AS attempts
 FROM transactions.intents AS intent WHERE deal_id = %s ORDER BY sender, nonce
 """
+_FINAL_WITHIN: Final = 60.0
+_LOOK_SECONDS: Final = 0.05
 
 
 @dataclass(frozen=True)
@@ -74,15 +77,25 @@ class Books:
             f"{deal_id}/%",
         )
 
+    def _final(self, deal_id: str) -> list[IntentRow]:
+        """Every intent that was not given up, once all are final."""
+        deadline = time.monotonic() + _FINAL_WITHIN
+        while True:
+            used = [intent for intent in self.intents(deal_id) if intent.state != "ABANDONED"]
+            states = {intent.intent_id: intent.state for intent in used}
+            if set(states.values()) <= {"FINALIZED"}:
+                return used
+            assert time.monotonic() < deadline, f"not final: {states}"
+            time.sleep(_LOOK_SECONDS)
+
     def check_exactly_once(self, view: DealView, node: Node) -> None:
         """Hold the books of a deal that has ended against the chain.
 
         Every intent that was signed was mined once, final, under one of its attempts' hashes; the
-        account's nonces have no gap, and nothing else was ever sent from it.
+        account's nonces have no gap, and nothing else was ever sent from it. The watcher calls them
+        final within about a block, which may be after the deal has ended.
         """
-        intents = self.intents(view.request.deal_id)
-        used = [intent for intent in intents if intent.state != "ABANDONED"]
-        assert {intent.state for intent in used} <= {"FINALIZED"}
+        used = self._final(view.request.deal_id)
         for intent in used:
             mined = [h for h in intent.attempts or () if node.receipt(h) is not None]
             assert mined == [intent.mined_hash], f"{intent.intent_id} was mined as {mined}"
