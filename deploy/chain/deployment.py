@@ -12,7 +12,12 @@ from deploy.chain.anvil import running_anvil
 from deploy.chain.artifacts import AAVE, multicall, packaged
 from deploy.chain.deployer import Deployer
 from deploy.chain.desk import deploy_feeds, deploy_ledger, deploy_redemption, deploy_tokens
-from deploy.chain.governance import create_treasury, deploy_safe, deploy_timelock
+from deploy.chain.governance import (
+    create_treasury,
+    deploy_registry,
+    deploy_safe,
+    deploy_timelock,
+)
 from deploy.chain.snapshots import anvil_request, read_state
 from deploy.chain.uniswap import deploy_uniswap
 
@@ -75,13 +80,15 @@ def deploy_contracts(web3: Web3) -> dict[str, ChecksumAddress]:
         tokens.usdt,
     )
     exchange = deploy_uniswap(deployer, weth, tokens.usdt, tokens.usdtz)
+    governance = deploy_timelock(deployer)
     rest = {
-        **deploy_redemption(deployer, tokens),
+        **governance,
+        **deploy_redemption(deployer, tokens, governance["timelock"]),
         **deploy_safe(deployer),
-        **deploy_timelock(deployer),
         **deploy_ledger(deployer),
         "multicall3": deployer.deploy(multicall()).address,
     }
     rest |= create_treasury(deployer, rest)
     held = {"weth": weth.address, "usdt": tokens.usdt.address, "usdtz": tokens.usdtz.address}
-    return {**held, **feeds, **market, **exchange, **rest}
+    contracts = {**held, **feeds, **market, **exchange, **rest}
+    return contracts | deploy_registry(deployer, contracts)

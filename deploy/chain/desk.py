@@ -55,10 +55,16 @@ def deploy_feeds(deployer: Deployer) -> dict[str, ChecksumAddress]:
     }
 
 
-def deploy_redemption(deployer: Deployer, tokens: Tokens) -> dict[str, ChecksumAddress]:
-    """Put the redemption module on the chain, open both ways, with its reserve."""
+def deploy_redemption(
+    deployer: Deployer, tokens: Tokens, owner: ChecksumAddress
+) -> dict[str, ChecksumAddress]:
+    """Put the redemption module on the chain, open both ways, with its reserve.
+
+    The deployer operates it; its terms are the owner's.
+    """
     module = deployer.deploy(
         own("RedemptionModule"),
+        owner,
         DEPLOYER,
         tokens.usdt.address,
         tokens.usdtz.address,

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from eth_utils.address import to_checksum_address
 
-from deploy.chain.artifacts import OPENZEPPELIN, SAFE, packaged
-from deploy.chain.deployer import DEPLOYER
+from deploy.chain.artifacts import OPENZEPPELIN, SAFE, own, packaged
 
 if TYPE_CHECKING:
     from eth_typing import ChecksumAddress
@@ -49,7 +48,13 @@ def deploy_safe(deployer: Deployer) -> dict[str, ChecksumAddress]:
 def create_treasury(
     deployer: Deployer, safe: dict[str, ChecksumAddress]
 ) -> dict[str, ChecksumAddress]:
-    """Have the factory make the Safe that pays for large deals: two of its three owners decide."""
+    """Have the factory make the Safe that pays for large deals: two of its three owners decide.
+
+    Who they are changes by the timelock only, through the governor that is its module and guard.
+    """
+    governor = deployer.deploy(own("SafeGovernor"), safe["timelock"])
+    governing = deployer.deploy(own("SafeSetup"))
+    govern = governing.encode_abi("govern", [governor.address])
     singleton = deployer.at(
         packaged(SAFE, SAFE_CONTRACTS["safe_singleton_l2"]), safe["safe_singleton_l2"]
     )
@@ -58,18 +63,39 @@ def create_treasury(
     )
     handler = safe["safe_fallback_handler"]
     people = [list(OWNERS), THRESHOLD]
-    setup = singleton.encode_abi("setup", [*people, NOBODY, b"", handler, NOBODY, 0, NOBODY])
+    arguments = [*people, governing.address, govern, handler, NOBODY, 0, NOBODY]
+    setup = singleton.encode_abi("setup", arguments)
     creation = (singleton.address, setup, 0)
     # Where it will be depends on all of that; the factory knows once it is on the chain itself.
     deployer.flush()
     address = factory.functions.createProxyWithNonce(*creation).call()
     deployer.call(factory, "createProxyWithNonce", *creation)
     deployer.flush()
-    return {"treasury_safe": address}
+    return {"treasury_safe": address, "safe_governor": governor.address}
 
 
 def deploy_timelock(deployer: Deployer) -> dict[str, ChecksumAddress]:
-    """Put a timelock of one hour on the chain; the deployer proposes, executes, and administers."""
+    """Put a timelock of one hour on the chain, which nobody but itself administers.
+
+    Who proposes, executes and cancels is the desk's fee account, which there is not yet: the local
+    stack grants it these roles as the timelock.
+    """
     artifact = packaged(OPENZEPPELIN, "TimelockController")
-    timelock = deployer.deploy(artifact, TIMELOCK_DELAY, [DEPLOYER], [DEPLOYER], DEPLOYER)
+    timelock = deployer.deploy(artifact, TIMELOCK_DELAY, [], [], NOBODY)
     return {"timelock": timelock.address}
+
+
+# What deals call, by the names of the manifest.
+DESTINATIONS = ("weth", "aave_pool", "uniswap_router", "redemption", "usdt", "usdtz")
+
+
+def deploy_registry(
+    deployer: Deployer, contracts: dict[str, ChecksumAddress]
+) -> dict[str, ChecksumAddress]:
+    """Put the desk's registry on the chain: the Safe is the treasury, deals call what they need."""
+    destinations = [contracts[name] for name in DESTINATIONS]
+    registry = deployer.deploy(
+        own("DeskRegistry"), contracts["timelock"], contracts["treasury_safe"], destinations
+    )
+    deployer.flush()
+    return {"desk_registry": registry.address}

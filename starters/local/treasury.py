@@ -28,7 +28,16 @@ USDT = 1_000_000 * 10**6
 _OWNER = "0x8da5cb5b"  # owner()
 _ISSUE = "0xcc872b66"  # issue(uint256)
 _TRANSFER = "0xa9059cbb"  # transfer(address,uint256)
+_HAS_ROLE = "0x91d14854"  # hasRole(bytes32,address)
+_GRANT_ROLE = "0x2f2ff15d"  # grantRole(bytes32,address)
 _BALANCE_OF = "0x70a08231"  # balanceOf(address)
+
+# What the fee account is to the timelock: the keccak-256 of each role's name.
+_ROLES = (
+    "b09aa5aeb3702cfd50b6b62bc4532604938f21248a27a1d5ca736082b6819cc1",  # PROPOSER_ROLE
+    "d8aa0f3194971a2a116679f7c2090f6939c8d4e01a2a8d7e41d55e5351469e63",  # EXECUTOR_ROLE
+    "fd643c72710c63c0180259aba6b2d05451e3591a24e58b62239378085726f783",  # CANCELLER_ROLE
+)
 
 _INIT_SECONDS = 120
 
@@ -95,7 +104,8 @@ def _ensure_passphrase(keystore: Path, passphrase: Path) -> None:
 def fund(port: int, accounts: OwnAccounts, contracts: Mapping[str, str]) -> None:
     """Give the desk's accounts what they need on the chain of this node, where they have none.
 
-    The treasury gets ETH and USDT, the owners' Safe ETH, the fee account a little ETH.
+    The treasury gets ETH and USDT, the owners' Safe ETH, the fee account a little ETH, and the
+    right to propose, execute and cancel what the timelock does.
 
     Asking the chain rather than remembering it: a node killed right after its first start has
     forgotten the funding too.
@@ -110,26 +120,42 @@ def fund(port: int, accounts: OwnAccounts, contracts: Mapping[str, str]) -> None
             probes.rpc(port, "anvil_setBalance", account, hex(ether))
     if int(_read(port, usdt, _BALANCE_OF + _word(accounts.treasury)), 16) == 0:
         _issue(port, accounts.treasury, usdt)
+    _grant_roles(port, accounts.fee, contracts["timelock"])
+
+
+def _grant_roles(port: int, fee: str, timelock: str) -> None:
+    """Give the fee account its roles as the timelock, which nobody else administers."""
+    missing = [
+        role for role in _ROLES if not int(_read(port, timelock, _HAS_ROLE + role + _word(fee)), 16)
+    ]
+    if missing:
+        probes.rpc(port, "anvil_setBalance", timelock, hex(10**18))
+        calls = [_GRANT_ROLE + role + _word(fee) for role in missing]
+        _as(port, timelock, [(timelock, data) for data in calls], "The fee account has no roles")
+        probes.rpc(port, "anvil_setBalance", timelock, hex(0))
 
 
 def _issue(port: int, treasury: str, usdt: str) -> None:
     owner = "0x" + _read(port, usdt, _OWNER)[-40:]
-    probes.rpc(port, "anvil_impersonateAccount", owner)
+    amount = f"{USDT:064x}"
+    calls = [(usdt, _ISSUE + amount), (usdt, _TRANSFER + _word(treasury) + amount)]
+    _as(port, owner, calls, "The treasury could not be given its USDT")
+
+
+def _as(port: int, sender: str, calls: list[tuple[str, str]], otherwise: str) -> None:
+    """Send calls from an account whose key nobody has; `otherwise` says what failed."""
+    probes.rpc(port, "anvil_impersonateAccount", sender)
     try:
-        amount = f"{USDT:064x}"
-        sent = [
-            _send(port, owner, usdt, _ISSUE + amount),
-            _send(port, owner, usdt, _TRANSFER + _word(treasury) + amount),
-        ]
+        sent = [_send(port, sender, target, data) for target, data in calls]
         probes.rpc(port, "evm_mine")  # rather than wait for the next block
     finally:
-        probes.rpc(port, "anvil_stopImpersonatingAccount", owner)
+        probes.rpc(port, "anvil_stopImpersonatingAccount", sender)
     receipts: list[dict[str, Any]] = [
         probes.rpc(port, "eth_getTransactionReceipt", transaction) for transaction in sent
     ]
     if any(receipt is None or receipt["status"] != "0x1" for receipt in receipts):
         raise LocalStackError(
-            what="The treasury could not be given its USDT",
+            what=otherwise,
             why=f"the node on port {port} reverted {' or '.join(sent)}",
             action="Run `deal local down` and remove the stack's folder to begin anew.",
         )

@@ -21,6 +21,9 @@ DOLLAR: Final = 10**6
 ETHER: Final = 10**18
 GWEI: Final = 10**9
 
+_TERMS: Final = frozenset({"setFeeBps", "setDailyCap"})
+"""What only the redemption's owner sets."""
+
 _ARTIFACTS: Final = ARTIFACTS | {
     "usdt_usdtz_pool": lambda: packaged(UNISWAP_CORE, "UniswapV3Pool.sol/UniswapV3Pool"),
     "uniswap_position_manager": lambda: packaged(
@@ -67,9 +70,18 @@ class Node:
         return self.contract(name).functions[function](*arguments).call()
 
     def send(
-        self, name: str, function: str, *arguments: object, sender: str = OWNER, mine: bool = True
+        self,
+        name: str,
+        function: str,
+        *arguments: object,
+        sender: str | None = None,
+        mine: bool = True,
     ) -> str:
-        """Call a contract in a transaction that is mined and must succeed; return its hash."""
+        """Call a contract in a transaction that is mined and must succeed; return its hash.
+
+        By default as the owner; of the redemption's terms that is the timelock.
+        """
+        sender = sender or (self.timelock if function in _TERMS else OWNER)
         call = self.contract(name).functions[function](*arguments)
         options: dict[str, Any] = {"from": sender}
         if not mine:  # estimating would look at a state without what is pending
@@ -79,6 +91,14 @@ class Node:
             receipt = self.web3.eth.wait_for_transaction_receipt(sent, poll_latency=0.005)
             assert receipt["status"] == 1
         return sent.to_0x_hex()
+
+    @cached_property
+    def timelock(self) -> str:
+        """The timelock, which tests act as without its delay."""
+        timelock = self.manifest["timelock"]
+        self.ask("anvil_setBalance", timelock, hex(ETHER))
+        self.ask("anvil_impersonateAccount", timelock)
+        return timelock
 
     def send_as(self, sender: str, name: str, function: str, *arguments: object) -> None:
         """The same from an account whose key the node does not have."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,16 @@ class Chain:
         receipt = self.web3.eth.wait_for_transaction_receipt(sent, poll_latency=0.01)
         assert receipt["status"] == 1
         return receipt
+
+    @property
+    def timelock(self) -> ChecksumAddress:
+        """The timelock, which tests act as without its delay."""
+        timelock = Web3.to_checksum_address(
+            json.loads(self.manifest.read_text())["contracts"]["timelock"]
+        )
+        anvil_request(self.web3, "anvil_setBalance", timelock, hex(10**18))
+        anvil_request(self.web3, "anvil_impersonateAccount", timelock)
+        return timelock
 
     def mine_at(self, timestamp: int) -> None:
         """Mine an empty block at a time (Unix seconds) later than the latest block's."""

@@ -100,7 +100,7 @@ def test_the_daily_cap_holds_until_midnight_utc(
     chain: Chain, module: Contract, holder: ChecksumAddress
 ) -> None:
     assert module.functions.remainingToday().call() == CAP
-    chain.send(module.functions.setDailyCap(600 * DOLLAR))
+    chain.send(module.functions.setDailyCap(600 * DOLLAR), chain.timelock)
     chain.send(module.functions.redeem(400 * DOLLAR, holder), holder)
     more = module.functions.redeem(201 * DOLLAR, holder)
     assert refusal(module, more, holder) == ("DailyCapExceeded", 201 * DOLLAR, 200 * DOLLAR)
@@ -117,7 +117,7 @@ def test_a_cap_below_what_was_redeemed_leaves_nothing(
     chain: Chain, module: Contract, holder: ChecksumAddress
 ) -> None:
     chain.send(module.functions.redeem(400 * DOLLAR, holder), holder)
-    chain.send(module.functions.setDailyCap(300 * DOLLAR))
+    chain.send(module.functions.setDailyCap(300 * DOLLAR), chain.timelock)
     assert module.functions.remainingToday().call() == 0
     one = module.functions.redeem(1, holder)
     assert refusal(module, one, holder) == ("DailyCapExceeded", 1, 0)
@@ -131,7 +131,9 @@ def test_an_empty_reserve_is_named(chain: Chain, module: Contract, holder: Check
     assert refusal(module, redeem, holder) == ("InsufficientReserve", 999_500, 7)
 
 
-def test_senseless_requests_are_refused(module: Contract, holder: ChecksumAddress) -> None:
+def test_senseless_requests_are_refused(
+    chain: Chain, module: Contract, holder: ChecksumAddress
+) -> None:
     requests: dict[str, ContractFunction] = {
         "ZeroAmount": module.functions.redeem(0, holder),
         "ZeroRecipient": module.functions.redeem(1, NOBODY),
@@ -139,22 +141,41 @@ def test_senseless_requests_are_refused(module: Contract, holder: ChecksumAddres
     for error, request in requests.items():
         assert refusal(module, request, holder) == (error,)
     fee = module.functions.setFeeBps(1_001)
-    assert refusal(module, fee, OWNER) == ("FeeTooHigh", 1_001, 1_000)
+    assert refusal(module, fee, chain.timelock) == ("FeeTooHigh", 1_001, 1_000)
 
 
 OWNED: dict[str, Callable[[Contract], ContractFunction]] = {
-    "setFrozen": lambda module: module.functions.setFrozen(direction=REDEEM, frozen_=True),
     "setFeeBps": lambda module: module.functions.setFeeBps(0),
     "setDailyCap": lambda module: module.functions.setDailyCap(0),
-    "withdrawReserve": lambda module: module.functions.withdrawReserve(1, OWNER),
+    "setOperator": lambda module: module.functions.setOperator(OWNER),
     "transferOwnership": lambda module: module.functions.transferOwnership(OWNER),
+}
+OPERATED: dict[str, Callable[[Contract], ContractFunction]] = {
+    "setFrozen": lambda module: module.functions.setFrozen(direction=REDEEM, frozen_=True),
+    "withdrawReserve": lambda module: module.functions.withdrawReserve(1, OWNER),
 }
 
 
 @pytest.mark.parametrize("name", OWNED)
-def test_only_the_owner_operates_the_module(
-    module: Contract, holder: ChecksumAddress, name: str
-) -> None:
-    refused, caller = refusal(module, OWNED[name](module), holder)
+def test_only_the_timelock_sets_the_terms(module: Contract, name: str) -> None:
+    refused, caller = refusal(module, OWNED[name](module), OWNER)
     assert refused == "OwnableUnauthorizedAccount"
-    assert caller.lower() == holder.lower()
+    assert caller.lower() == OWNER.lower()
+
+
+@pytest.mark.parametrize("name", OPERATED)
+def test_only_the_operator_freezes_and_takes_out_reserve(
+    chain: Chain, module: Contract, holder: ChecksumAddress, name: str
+) -> None:
+    for somebody in (holder, chain.timelock):
+        refused, caller = refusal(module, OPERATED[name](module), somebody)
+        assert refused == "NotOperator"
+        assert caller.lower() == somebody.lower()
+
+
+def test_another_operator_is_appointed_by_the_timelock(
+    chain: Chain, module: Contract, holder: ChecksumAddress
+) -> None:
+    chain.send(module.functions.setOperator(holder), chain.timelock)
+    chain.send(module.functions.setFrozen(direction=REDEEM, frozen_=True), holder)
+    assert module.functions.redeemFrozen().call()

@@ -9,7 +9,8 @@ import {USDTz} from "./USDTz.sol";
 
 /// @title Redemption module
 /// @notice Changes USDTz into USDT at par less a fee, and USDT into USDTz at par plus the same fee. Its operator
-/// can freeze either direction. Both tokens have 6 decimals: all amounts are in units of 1e-6.
+/// can freeze either direction at once; its terms, the fee and the daily cap, are its owner's, which on our chains is
+/// a timelock. Both tokens have 6 decimals: all amounts are in units of 1e-6.
 /// @dev The fee is rounded up, so that no amount is exchanged free of charge while a fee is set. The daily cap
 /// counts redemptions only, in USDTz before the fee, and starts anew at midnight UTC.
 contract RedemptionModule is Ownable {
@@ -40,6 +41,10 @@ contract RedemptionModule is Ownable {
     /// @param maximum In basis points.
     error FeeTooHigh(uint256 requested, uint256 maximum);
 
+    /// @notice The caller is not the operator.
+    /// @param caller Who called.
+    error NotOperator(address caller);
+
     /// @notice Nothing to exchange.
     error ZeroAmount();
 
@@ -67,6 +72,10 @@ contract RedemptionModule is Ownable {
     /// @param frozen Whether it is frozen from now on.
     event FreezeChanged(Direction indexed direction, bool frozen);
 
+    /// @notice Another operator was appointed.
+    /// @param operator Who operates from now on.
+    event OperatorChanged(address indexed operator);
+
     /// @notice The fee changed.
     /// @param feeBps In basis points.
     event FeeChanged(uint256 feeBps);
@@ -91,6 +100,9 @@ contract RedemptionModule is Ownable {
     /// @notice The token taken back.
     USDTz public immutable usdtz;
 
+    /// @notice Who freezes and reopens, and takes out reserve.
+    address public operator;
+
     /// @notice The fee of either direction, in basis points.
     uint256 public feeBps;
 
@@ -103,12 +115,26 @@ contract RedemptionModule is Ownable {
     /// @notice What was redeemed on a day, in 1e-6 USDTz. Days are counted from 1970-01-01 UTC.
     mapping(uint256 day => uint256 amount) public redeemedOn;
 
-    /// @param owner The operator.
+    modifier onlyOperator() {
+        if (_msgSender() != operator) revert NotOperator(_msgSender());
+        _;
+    }
+
+    /// @param owner Who sets the terms, and appoints the operator.
+    /// @param operator_ The operator.
     /// @param usdt_ The token paid out.
     /// @param usdtz_ The token taken back; the module has to be made its minter.
     /// @param feeBps_ The fee in basis points.
     /// @param dailyCap_ The cap in 1e-6 USDTz a day.
-    constructor(address owner, IERC20 usdt_, USDTz usdtz_, uint256 feeBps_, uint256 dailyCap_) Ownable(owner) {
+    constructor(
+        address owner,
+        address operator_,
+        IERC20 usdt_,
+        USDTz usdtz_,
+        uint256 feeBps_,
+        uint256 dailyCap_
+    ) Ownable(owner) {
+        _setOperator(operator_);
         usdt = usdt_;
         usdtz = usdtz_;
         _setFee(feeBps_);
@@ -155,27 +181,33 @@ contract RedemptionModule is Ownable {
     /// @notice Freezes or reopens a direction. For the operator.
     /// @param direction 0 redeem, 1 issue.
     /// @param frozen_ Whether it is frozen from now on.
-    function setFrozen(Direction direction, bool frozen_) external onlyOwner {
+    function setFrozen(Direction direction, bool frozen_) external onlyOperator {
         frozen[direction] = frozen_;
         emit FreezeChanged(direction, frozen_);
     }
 
-    /// @notice Sets the fee. For the operator. Reverts with FeeTooHigh.
+    /// @notice Sets the fee. For the owner. Reverts with FeeTooHigh.
     /// @param feeBps_ In basis points.
     function setFeeBps(uint256 feeBps_) external onlyOwner {
         _setFee(feeBps_);
     }
 
-    /// @notice Sets the daily cap, which holds for today as well. For the operator.
+    /// @notice Sets the daily cap, which holds for today as well. For the owner.
     /// @param dailyCap_ In 1e-6 USDTz a day.
     function setDailyCap(uint256 dailyCap_) external onlyOwner {
         _setDailyCap(dailyCap_);
     }
 
+    /// @notice Appoints the operator. For the owner.
+    /// @param operator_ Who operates from now on.
+    function setOperator(address operator_) external onlyOwner {
+        _setOperator(operator_);
+    }
+
     /// @notice Takes USDT out of the reserve. For the operator.
     /// @param amount In 1e-6 USDT.
     /// @param recipient Who receives it.
-    function withdrawReserve(uint256 amount, address recipient) external onlyOwner {
+    function withdrawReserve(uint256 amount, address recipient) external onlyOperator {
         if (recipient == address(0)) revert ZeroRecipient();
         uint256 available = reserve();
         if (amount > available) revert InsufficientReserve(amount, available);
@@ -221,6 +253,11 @@ contract RedemptionModule is Ownable {
         if (frozen[direction]) revert Frozen(direction);
         if (amount == 0) revert ZeroAmount();
         if (recipient == address(0)) revert ZeroRecipient();
+    }
+
+    function _setOperator(address operator_) private {
+        operator = operator_;
+        emit OperatorChanged(operator_);
     }
 
     function _setFee(uint256 feeBps_) private {
