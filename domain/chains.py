@@ -128,6 +128,18 @@ class Multisig(_Profile):
         return timedelta(seconds=self.expiry_seconds)
 
 
+class TimelockProfile(_Profile):
+    """What changes only by the timelock. Contract fields are names in the address manifest."""
+
+    contract: str = "timelock"
+    registry: str = "desk_registry"
+    """Holds the treasury and what deals may call."""
+    governor: str = "safe_governor"
+    """Swaps the owners of the treasury's Safe."""
+    min_delay_seconds: Annotated[int, Field(ge=1)] = 3_600
+    """The delay that the timelock must have at the least."""
+
+
 class ModuleProfile(_Profile):
     """One discount market of a chain. Contract fields are names in the address manifest."""
 
@@ -214,6 +226,7 @@ class ChainProfile(_Profile):
     fees: FeePolicy
     limits: SubmissionLimits = SubmissionLimits()
     multisig: Multisig = Multisig()
+    timelock: TimelockProfile = TimelockProfile()
     modules: dict[ModuleId, ModuleProfile]
 
     @property

@@ -33,6 +33,7 @@ class Step(StrEnum):
     `RUN` joins everything from wrap to unwrap in one batch; only pipelined deals have it. `SWEEP`
     is the end of settle: what is left can only be counted once everything before it has been mined.
     `TOP_UP` and `UNWIND` happen only on the way out.
+    `SCHEDULE`, `EXECUTE` and `REVOKE` are no deal's: they are what is sent to the timelock.
     """
 
     FUND = "fund"
@@ -46,6 +47,9 @@ class Step(StrEnum):
     UNWIND = "unwind"
     SETTLE = "settle"
     SWEEP = "sweep"
+    SCHEDULE = "schedule"
+    EXECUTE = "execute"
+    REVOKE = "revoke"
 
 
 TREASURY_STEPS: Final = frozenset({Step.FUND, Step.TOP_UP})

@@ -15,6 +15,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
 from activities.approvals.safes import Safes
+from activities.operations.standing import Operations
 from activities.protocols.activities import ProtocolReads
 from activities.protocols.reader import ChainReader
 from activities.rpc.client import Rpc
@@ -57,6 +58,7 @@ async def build(
         engine = TransactionEngine(profile, rpc, reader, pool, settings.treasury_address)
         reads = ProtocolReads(reader)
         safes = Safes(reader, pool)
+        operations = Operations(reader)
         await stack.enter_async_context(_watching(engine.monitor(_teller(client), _filler(client))))
         workers.append(
             Worker(
@@ -79,6 +81,8 @@ async def build(
                     safes.check_signature,
                     safes.close_proposal,
                     safes.adopt_funding,
+                    operations.plan_operation,
+                    operations.watch_operation,
                 ],
                 interceptors=[HeartbeatInterceptor(), FailureInterceptor()],
                 max_concurrent_activities=_CONCURRENT_ACTIVITIES,

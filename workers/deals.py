@@ -10,6 +10,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from activities.approvals.reservations import Reservations
 from activities.deals.records import Records
+from activities.operations.records import OperationRecords
 from workers.codec_rotation import CodecRotation
 from workers.runtime.codec_keys import key_source
 from workers.runtime.failures import FailureInterceptor
@@ -25,6 +26,7 @@ from workflows.keys.requests import (
     VerifyJournalWorkflow,
 )
 from workflows.keys.rotation import RotateKeysWorkflow
+from workflows.operations.workflow import CriticalOperationWorkflow
 from workflows.payloads.rotation import RotateCodecWorkflow
 
 _DATABASE_CONNECTIONS = 10
@@ -41,6 +43,7 @@ WORKFLOWS: Final = (
     RotateKeysWorkflow,
     VerifyJournalWorkflow,
     RotateCodecWorkflow,
+    CriticalOperationWorkflow,
 )
 
 WORKFLOW_RUNNER = SandboxedWorkflowRunner(
@@ -52,6 +55,7 @@ WORKFLOW_RUNNER = SandboxedWorkflowRunner(
         "activities.custody.interface",
         "activities.deals.interface",
         "activities.payloads.interface",
+        "activities.operations.interface",
         "activities.protocols.interface",
         "activities.signing.interface",
         "activities.transactions.interface",
@@ -78,6 +82,7 @@ async def build(
                 reservations.reserve_funding,
                 reservations.release_funding,
                 CodecRotation(key_source(CodecSettings.load())).rotate_codec,
+                OperationRecords(pool).record_operation,
             ],
             workflow_runner=WORKFLOW_RUNNER,
             interceptors=[FailureInterceptor()],

@@ -50,6 +50,7 @@ def signer_activities(
     return [
         signer.open_account,
         signer.fund_from_safe,
+        signer.fee_account,
         signer.sign_batch,
         signer.withhold_batch,
         custody.retire_account,

@@ -20,6 +20,7 @@ from activities.protocols.drafts import (
     quote_read,
 )
 from activities.protocols.multicall import Read
+from activities.protocols.operations import OperationBuilder
 from activities.protocols.price_guard import PriceReader
 from activities.protocols.reader import ChainReader, Look, redemption_terms
 from activities.protocols.runs import RunBuilder
@@ -39,6 +40,7 @@ from domain.exits import debt_bound, topped_up
 from domain.identifiers import Address
 from domain.limits import MAX_LTV_BPS
 from domain.market import RedemptionTerms
+from domain.operations import OPERATION_STEPS
 from domain.safe import SafeTransaction
 from domain.swaps import (
     ensure_exposure,
@@ -74,6 +76,7 @@ class StepBuilder:
             Step.UNWIND: self._unwind,
             Step.SETTLE: self._settle,
             Step.SWEEP: self._sweep,
+            **dict.fromkeys(OPERATION_STEPS, OperationBuilder(reader).build),
         }
 
     async def build(self, order: PrepareBatch) -> Draft:

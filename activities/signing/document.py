@@ -118,6 +118,25 @@ class ModuleRules(_Part):
         return found.sequences() if isinstance(found, Cycles) else found
 
 
+class OperationRule(_Part):
+    """One change that may be scheduled: whose contract it is, which function, how far it may go."""
+
+    to: str
+    function: str
+    max_value: Annotated[Units, Field(gt=0)] | None = None
+    """The most that a number may be set to, in the contract's own units."""
+
+
+class TimelockRules(_Part):
+    """What the fee account may tell the timelock."""
+
+    contract: str
+    min_delay_seconds: _Count
+    max_delay_seconds: _Count
+    max_gas: Annotated[int, Field(strict=True, ge=21_000, le=30_000_000)]
+    operations: dict[str, OperationRule]
+
+
 class ChainRules(_Part):
     """What may be signed on one chain."""
 
@@ -126,6 +145,8 @@ class ChainRules(_Part):
     assets: dict[str, AssetPrice]
     """``ether``, and the tokens by their names in the address manifest."""
     modules: dict[ModuleId, ModuleRules]
+    timelock: TimelockRules | None = None
+    """Without it nothing is scheduled, executed or cancelled."""
 
 
 class PolicyDocument(_Part):

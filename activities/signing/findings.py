@@ -58,6 +58,14 @@ class Rule(StrEnum):
     SAFE_REFUND = "safe_refund"
     SAFE_SIGNATURES = "safe_signatures"
     BOUNDS = "bounds"
+    # What it tells the timelock
+    OPERATION = "operation"
+    OPERATION_CALL = "operation_call"
+    OPERATION_ARGUMENT = "operation_argument"
+    OPERATION_SALT = "operation_salt"
+    OPERATION_DELAY = "operation_delay"
+    OPERATION_EARLY = "operation_early"
+    OPERATION_CANCELLED = "operation_cancelled"
     # The journal, which the database keeps
     NONCE_TAKEN = "nonce_taken"
     NONCE_FILLED = "nonce_filled"

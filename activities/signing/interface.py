@@ -8,6 +8,7 @@ from temporalio import activity
 from domain.amounts import Units
 from domain.deals import TREASURY_STEPS, Step
 from domain.identifiers import Address, ChainId, DealId, ModuleId
+from domain.operations import OPERATION_STEPS
 from domain.transactions import PreparedBatch, SignedTransaction
 
 
@@ -30,6 +31,12 @@ class FundFromSafe(_Model):
     chain_id: ChainId
 
 
+class FeeAccount(_Model):
+    """The account that pays for what people have approved, and speaks to the timelock."""
+
+    address: Address
+
+
 class DealAccounts(_Model):
     """The deal's own account, the treasury that funds it and is paid back, and the fee account."""
 
@@ -42,6 +49,8 @@ class DealAccounts(_Model):
 
     def sender(self, step: Step) -> Address | None:
         """Who sends the transactions of a step; None if it is nobody who could be known."""
+        if step in OPERATION_STEPS:
+            return self.fee
         if step not in TREASURY_STEPS:
             return self.account
         if self.hot_treasury is None:
@@ -85,6 +94,11 @@ class SigningActivities(ABC):
 
         Raises `Conflict` if the deal has another treasury, because something was signed for it.
         """
+
+    @abstractmethod
+    @activity.defn
+    async def fee_account(self) -> FeeAccount:
+        """Return the desk's fee account."""
 
     @abstractmethod
     @activity.defn

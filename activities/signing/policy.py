@@ -7,7 +7,7 @@ records, calldata is decoded here, and the first rule that does not hold ends it
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from eth_abi.exceptions import DecodingError
@@ -26,11 +26,13 @@ from activities.signing.interface import DealAccounts, SignBatch
 from activities.signing.promises import promise_findings
 from activities.signing.records import DealRecord
 from activities.signing.rules import Call, ModulePolicy, SigningPolicy
+from activities.signing.timelock import Told, review_operation
 from domain.amounts import BASIS_POINTS
 from domain.chains import ChainProfile
 from domain.deals import Step
 from domain.exits import debt_bound
 from domain.identifiers import Address
+from domain.operations import OPERATION_STEPS
 from domain.transactions import TRANSFER_GAS, Asset, Intent, PreparedBatch
 
 INTENT_ID: Final = re.compile(r"[!-~]{1,200}")
@@ -50,6 +52,8 @@ class Accepted:
 
     usd8: tuple[int, ...]
     rated: tuple[bool, ...]
+    told: Told | None = None
+    """What it tells a timelock, which the signer's records have to agree to as well."""
 
     @classmethod
     def without_rates(cls, batch: PreparedBatch) -> "Accepted":
@@ -78,6 +82,11 @@ def review(
     batch = order.batch
     if all(is_no_op(intent) for intent in batch.intents):
         return next(_no_op_findings(batch.intents), None) or Accepted.without_rates(batch)
+    if batch.key.step in OPERATION_STEPS:
+        told = review_operation(batch, policy.chains[order.chain_id].timelock)
+        if isinstance(told, Finding):
+            return told
+        return replace(Accepted.without_rates(batch), told=told)
     return _review_calls(batch, policy.chains[order.chain_id].modules[order.module], deal, now)
 
 

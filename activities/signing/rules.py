@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
 from itertools import zip_longest
-from typing import Final
+from typing import Any, Final
 
 from activities.signing.calls import MEANINGS, Meaning, Party
 from activities.signing.document import (
@@ -23,6 +23,7 @@ from activities.signing.document import (
     PolicyDocument,
     Rates,
 )
+from activities.signing.timelock import TimelockPolicy, compile_timelock
 from domain.amounts import BASIS_POINTS, ETHER_DECIMALS, ceil_div, one_token
 from domain.chains import ChainProfile, ModuleProfile
 from domain.deals import TREASURY_STEPS, Step
@@ -97,6 +98,7 @@ class ChainPolicy:
     profile: ChainProfile
     max_fee_per_gas: int
     modules: Mapping[ModuleId, ModulePolicy]
+    timelock: TimelockPolicy | None = None
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ def compile_policy(
 
 def _content(document: PolicyDocument, chains: Mapping[ChainId, ChainPolicy]) -> str:
     """What the policy says, in one way only."""
-    resolved = {
+    resolved: dict[str, dict[str, Any]] = {
         str(chain_id): {
             module_id: {str(party): at for party, at in module.addresses.items()}
             | {"pool_fee": module.pool_fee}
@@ -148,6 +150,9 @@ def _content(document: PolicyDocument, chains: Mapping[ChainId, ChainPolicy]) ->
         }
         for chain_id, chain in chains.items()
     }
+    for chain_id, chain in chains.items():
+        if chain.timelock is not None:
+            resolved[str(chain_id)]["timelock"] = chain.timelock.addresses
     content = {"policy": document.model_dump(mode="json", exclude_none=True), "means": resolved}
     return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
@@ -176,6 +181,9 @@ def _chain(
         profile=profile,
         max_fee_per_gas=min(rules.max_fee_per_gas_wei, profile.fees.max_fee_per_gas_wei),
         modules=modules,
+        timelock=None
+        if rules.timelock is None
+        else compile_timelock(f"{path}.timelock", rules.timelock, profile),
     )
 
 

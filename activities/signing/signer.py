@@ -12,6 +12,7 @@ from activities.signing.database import Pool
 from activities.signing.findings import Finding, Rule
 from activities.signing.interface import (
     DealAccounts,
+    FeeAccount,
     FundFromSafe,
     OpenAccount,
     SignBatch,
@@ -20,6 +21,7 @@ from activities.signing.interface import (
     WithheldBatch,
 )
 from activities.signing.journal import Journal, printable
+from activities.signing.operations import Operations
 from activities.signing.policy import (
     Accepted,
     is_no_op,
@@ -37,6 +39,7 @@ from domain.chains import ChainProfile
 from domain.deals import TREASURY_STEPS, Step
 from domain.errors import NotFound, SigningRefused, Unavailable
 from domain.identifiers import ChainId
+from domain.operations import OPERATION_STEPS
 from domain.transactions import PreparedBatch, SignedTransaction
 
 _log: Final = structlog.get_logger(__name__)
@@ -71,6 +74,7 @@ class Signer(SigningActivities):
         self.accounts = Accounts(pool, keys)
         self._treasuries = Treasuries(pool)
         self._signatures = None if keys.deterministic else Signatures(pool)
+        self._operations = Operations(pool)
         self._clock = clock
         self._review = review
         self.journal = Journal(pool, policy)
@@ -113,6 +117,11 @@ class Signer(SigningActivities):
         return await self._known_accounts(key, await self._treasuries.bind(order.deal_id, safe))
 
     @activity.defn
+    async def fee_account(self) -> FeeAccount:
+        """See `SigningActivities.fee_account`."""
+        return FeeAccount(address=await self.accounts.fee())
+
+    @activity.defn
     async def sign_batch(self, order: SignBatch) -> SignedBatch:
         """Sign the batch, or raise `SigningRefused` naming the rule; all of it or nothing.
 
@@ -123,13 +132,16 @@ class Signer(SigningActivities):
         key = await self._key(batch)
         if key.retired:
             raise await self._refused(batch, _retired(batch))
-        accounts = await self._deal_accounts(batch, key)
+        accounts = await self._accounts_for(batch, key)
         deal = DealRecord(accounts, key.max_fee_per_gas)
-        reviewed = self._review(order, self._policy, deal, self._clock())
+        now = self._clock()
+        reviewed = self._review(order, self._policy, deal, now)
         if isinstance(reviewed, Finding):
             raise await self._refused(batch, reviewed)
         profile = self._policy.chains[order.chain_id].profile
         finding = await self._review_age(batch, profile)
+        if finding is None and reviewed.told is not None:
+            finding = await self._operations.agree(batch, order.chain_id, reviewed.told, now)
         if finding is None:
             ref, legacy = _ref(batch, key, accounts), profile.fees.kind == "legacy"
             transactions = await self._sign(batch, ref, legacy=legacy)
@@ -151,7 +163,7 @@ class Signer(SigningActivities):
         `SigningRefused` for intents that are not the deal's, and `Unavailable`.
         """
         key = await self._key(batch)
-        finding = review_withholding(batch, await self._deal_accounts(batch, key))
+        finding = review_withholding(batch, await self._accounts_for(batch, key))
         if finding is not None:
             raise await self._refused(batch, finding)
         return WithheldBatch(signed=await self.journal.withhold(batch))
@@ -166,10 +178,18 @@ class Signer(SigningActivities):
         return None if exempt else finding
 
     async def _key(self, batch: PreparedBatch) -> DealKey:
+        if batch.key.step in OPERATION_STEPS:
+            return DealKey(FEE, await self.accounts.fee())
         key = await self.accounts.find(batch.key.deal_id)
         if key is None:
             raise await self._refused(batch, no_account(batch))
         return key
+
+    async def _accounts_for(self, batch: PreparedBatch, key: DealKey) -> DealAccounts:
+        """The deal's accounts; an operation has no other than the fee account."""
+        if batch.key.step in OPERATION_STEPS:
+            return DealAccounts(account=key.address, treasury=key.address, fee=key.address)
+        return await self._deal_accounts(batch, key)
 
     async def _deal_accounts(self, batch: PreparedBatch, key: DealKey) -> DealAccounts:
         """The deal's accounts, its treasury being decided from now on."""

@@ -3,6 +3,7 @@
 from temporalio import activity
 
 from activities.protocols.reader import ChainReader
+from activities.protocols.registry import Registry
 from activities.protocols.steps import StepBuilder
 from activities.rpc.client import Rpc
 from activities.transactions.alerts import Alerts
@@ -78,6 +79,7 @@ class TransactionEngine(TransactionActivities):
         self._replacer = Replacer(store, broadcaster, outbidder)
         self._filler = Filler(profile, treasury, store, outbidder)
         self._promises = Promises(profile, rpc, pool)
+        self._registry = Registry(reader)
 
     def monitor(self, tell: Tell, fill: Fill) -> ChainMonitor:
         """What watches over this chain.
@@ -99,6 +101,7 @@ class TransactionEngine(TransactionActivities):
     async def prepare_batch(self, order: PrepareBatch) -> PreparedBatch:
         """See `TransactionActivities.prepare_batch`."""
         await self._reader.verify()
+        await self._registry.check(order)
         return await self._preparer.prepare(order)
 
     @activity.defn

@@ -13,6 +13,7 @@ from domain.approvals import ExecuteApproved
 from domain.deals import DealRequest, digest_of
 from domain.errors import Problem
 from domain.identifiers import Address, ChainId, DealId, ModuleId
+from domain.operations import Scheduled
 from domain.sizing import Sizing
 from domain.tracking import Receipt
 from domain.transactions import (
@@ -40,10 +41,16 @@ class PrepareBatch(_Model):
     """Where the deal's money comes from and goes to; by default the engine's own treasury."""
     approval: ExecuteApproved | None = None
     """Funding by the Safe: what its owners have signed."""
+    operation: Scheduled | None = None
+    """What the timelock is to be told, for the steps that are no deal's."""
 
     def digest(self) -> str:
         """SHA-256; what is not set is left out, as before there was such a field."""
-        fields = {"treasury": self.treasury, "approval": self.approval}
+        fields = {
+            "treasury": self.treasury,
+            "approval": self.approval,
+            "operation": self.operation,
+        }
         return digest_of(self, exclude={name for name, value in fields.items() if value is None})
 
 

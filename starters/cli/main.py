@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from starters.cli import approvals, codec, keys, local, schedules, tx
+from starters.cli import approvals, codec, keys, local, operation, schedules, tx
 from starters.cli import chain as chain_commands
 from starters.cli.errors import DealGroup
 from starters.cli.options import (
@@ -42,6 +42,7 @@ app.add_typer(tx.app, name="tx")
 app.add_typer(chain_commands.app, name="chain")
 app.add_typer(keys.app, name="keys")
 app.add_typer(schedules.app, name="schedules")
+app.add_typer(operation.app, name="operation")
 app.add_typer(local.app, name="local")
 app.add_typer(codec.app, name="codec")
 app.add_typer(config_app, name="config")

@@ -157,11 +157,11 @@ class Node:
     @contextmanager
     def redemption_fee(self, basis_points: int, usual: int = 5) -> Iterator[None]:
         """Have redemption cost that much."""
-        self._as_timelock("redemption", _SET_FEE.encode(basis_points))
+        self.as_timelock("redemption", _SET_FEE.encode(basis_points))
         try:
             yield
         finally:
-            self._as_timelock("redemption", _SET_FEE.encode(usual))
+            self.as_timelock("redemption", _SET_FEE.encode(usual))
 
     @contextmanager
     def dearer_discount(self, dollars: int = 40_000_000) -> Iterator[None]:
@@ -187,7 +187,7 @@ class Node:
         call = {"from": OWNER, "to": self.contracts[contract], "gas": _GAS, "data": data}
         self.ask("eth_sendTransaction", call | fees)
 
-    def _as_timelock(self, contract: str, data: str) -> None:
+    def as_timelock(self, contract: str, data: str) -> None:
         """Have the timelock call, without the delay: what tests may and nobody else can."""
         timelock = self.contracts["timelock"]
         self.ask("anvil_setBalance", timelock, hex(10**18))

@@ -1,0 +1,1 @@
+"""Critical operations through the timelock: what they stand at, their records."""

@@ -1,0 +1,111 @@
+"""`deal operation`: critical changes through the timelock.
+
+How it is done is imported when a command runs, as in `starters.cli.main`.
+"""
+# ruff: noqa: PLC0415 - see above
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from starters.cli.options import (
+    CommandIdOption,
+    OutputOption,
+    ReasonOption,
+    WhoOption,
+    YesOption,
+)
+from starters.cli.output import settled
+from starters.cli.process import run_async
+
+app = typer.Typer(
+    help="Change what only the timelock can: propose, look, cancel.",
+    no_args_is_help=True,
+)
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The operation's name.")]
+
+
+class Kind(StrEnum):
+    """What can be changed."""
+
+    TREASURY = "treasury"
+    DESTINATION = "destination"
+    SAFE_OWNER = "safe_owner"
+    REDEMPTION_FEE = "redemption_fee"
+    REDEMPTION_CAP = "redemption_cap"
+
+
+@app.command()
+def propose(  # noqa: PLR0913 - the options of the command
+    kind: Annotated[Kind, typer.Argument(help="What changes.")],
+    *,
+    name: Annotated[str, typer.Option("--id", help="A new name: a-z, 0-9, hyphens.")],
+    chain: Annotated[int, typer.Option(help="The chain id, such as 138.")],
+    module: Annotated[str, typer.Option(help="The market, such as usdtz.")],
+    reason: ReasonOption,
+    to: Annotated[
+        str,
+        typer.Option(
+            help="The new value: an address (treasury, safe_owner), allowed or forbidden "
+            "(destination), basis points (redemption_fee), smallest units a day (redemption_cap)."
+        ),
+    ],
+    of: Annotated[
+        str | None,
+        typer.Option(
+            "--of", help="Whose: the owner to be replaced (safe_owner), the contract (destination)."
+        ),
+    ] = None,
+    delay: Annotated[
+        int | None, typer.Option(help="Seconds [default: the timelock's own delay].")
+    ] = None,
+    who: WhoOption = None,
+    yes: YesOption = False,
+    output: OutputOption = None,
+) -> None:
+    """Schedule a change; it is executed by itself when the timelock's delay is over."""
+    from starters.cli.operation_act import Proposal, propose_operation
+
+    proposal = Proposal(kind, name, chain, module, to, of, delay, reason, who)
+    run_async(propose_operation(proposal, sure=yes, output=settled(output)))
+
+
+@app.command(name="list")
+def list_(
+    *,
+    chain: Annotated[int | None, typer.Option(help="Only on this chain id.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="At most that many.")] = 50,
+    output: OutputOption = None,
+) -> None:
+    """List operations from the records, newest first."""
+    from starters.cli.operation_act import list_operations
+
+    run_async(list_operations(chain, limit, settled(output)))
+
+
+@app.command()
+def show(name: NameArgument, output: OutputOption = None) -> None:
+    """Show what an operation changes, from what to what, when, and where it stands."""
+    from starters.cli.operation_act import show_operation
+
+    run_async(show_operation(name, settled(output)))
+
+
+@app.command()
+def cancel(  # noqa: PLR0913 - the options of the command
+    name: NameArgument,
+    reason: ReasonOption,
+    who: WhoOption = None,
+    command_id: CommandIdOption = None,
+    *,
+    yes: YesOption = False,
+    output: OutputOption = None,
+) -> None:
+    """Cancel an operation before it is executed."""
+    from starters.cli.operation_act import cancel_operation
+
+    run_async(
+        cancel_operation(name, reason, who, command_id=command_id, sure=yes, output=settled(output))
+    )

@@ -1,0 +1,192 @@
+"""What the commands of `deal operation` do."""
+
+from typing import Final, NamedTuple
+from uuid import uuid4
+
+import typer
+from pydantic import ValidationError
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from domain.deals import invalid_input_from
+from domain.errors import InvalidInput
+from domain.identifiers import ChainId
+from domain.operations import OperationId, OperationRequest, OperationView, title_of, wanted
+from starters.cli.control import parse_message, require_terminal
+from starters.cli.output import Output, print_json, show
+from starters.cli.session import load_settings
+from starters.deals.database import single_connection
+from starters.deals.operations import OperationClient, OperationsReader
+from workers.runtime.connect import connect, silent_runtime
+
+_DESTINATIONS: Final = {"allowed": True, "forbidden": False}
+
+
+class Proposal(NamedTuple):
+    """The options of `deal operation propose`."""
+
+    kind: str
+    name: str
+    chain: int
+    module: str
+    to: str
+    of: str | None
+    delay: int | None
+    reason: str
+    who: str | None
+
+
+async def propose_operation(proposal: Proposal, *, sure: bool, output: Output) -> None:
+    """Ask whether it is meant, schedule it, and print where it stands."""
+    request = parse_request(proposal)
+    if not sure:
+        require_terminal("propose", "what the whole desk relies on")
+        change = f"{title_of(request.change)} becomes {wanted(request.change)}"
+        typer.echo(f"on chain {request.chain_id}, {change}", err=True)
+        if not typer.confirm("schedule it?", err=True):
+            typer.echo("nothing was changed", err=True)
+            raise typer.Exit(1)
+    _print(await (await _client()).propose(request), output)
+
+
+async def show_operation(name: str, output: Output) -> None:
+    """Print where an operation stands."""
+    _print(await (await _client()).view(OperationId(name)), output)
+
+
+async def cancel_operation(  # noqa: PLR0913 - the options of the command
+    name: str,
+    reason: str,
+    who: str | None,
+    *,
+    command_id: str | None,
+    sure: bool,
+    output: Output,
+) -> None:
+    """Ask whether it is meant, cancel, and print how it ended."""
+    message, operation_id = parse_message(reason, who), OperationId(name)
+    client = None
+    if not sure:
+        require_terminal("cancel", "an operation")
+        client = await _client()
+        view = await client.view(operation_id)
+        typer.echo(f"{operation_id} is {view.status}: {view.doing}", err=True)
+        if not typer.confirm("cancel it?", err=True):
+            typer.echo("nothing was changed", err=True)
+            raise typer.Exit(1)
+    client = client or await _client()
+    _print(await client.cancel(operation_id, message, command_id or str(uuid4())), output)
+
+
+async def list_operations(chain: int | None, limit: int, output: Output) -> None:
+    """Print the newest operations."""
+    reader = OperationsReader(single_connection(load_settings().database_url))
+    views = await reader.list(None if chain is None else ChainId(chain), limit)
+    if output is Output.JSON:
+        print_json({"operations": [view.model_dump(mode="json") for view in views]})
+        return
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in ("operation", "chain", "status", "changes", "from", "to", "ready (UTC)"):
+        table.add_column(column, overflow="fold")
+    for view in views:
+        table.add_row(
+            view.request.operation_id,
+            str(view.request.chain_id),
+            view.status,
+            view.title,
+            view.before or "",
+            view.after,
+            _time(view),
+        )
+    show(table)
+
+
+def parse_request(proposal: Proposal) -> OperationRequest:
+    """Check the options; raises `InvalidInput` naming the one that is wrong."""
+    message = parse_message(proposal.reason, proposal.who)
+    fields = {
+        "operation_id": proposal.name,
+        "chain_id": proposal.chain,
+        "module": proposal.module,
+        "change": _change(proposal),
+        "delay_seconds": proposal.delay,
+        "who": message.who,
+        "why": message.why,
+    }
+    try:
+        return OperationRequest.model_validate(fields)
+    except ValidationError as error:
+        raise invalid_input_from(error) from None
+
+
+def _change(proposal: Proposal) -> dict[str, object]:
+    kind, to = str(proposal.kind), proposal.to
+    if (proposal.of is None) != (kind not in {"safe_owner", "destination"}):
+        raise InvalidInput(
+            "--of says whose value changes",
+            field="of",
+            value=proposal.of,
+            limit="an address for safe_owner and destination, nothing otherwise",
+            next_action="give it, or leave it out",
+        )
+    match kind:
+        case "treasury":
+            return {"kind": kind, "treasury": to}
+        case "safe_owner":
+            return {"kind": kind, "old_owner": proposal.of, "new_owner": to}
+        case "destination":
+            if to not in _DESTINATIONS:
+                raise _not(to, " or ".join(_DESTINATIONS))
+            return {"kind": kind, "destination": proposal.of, "allowed": _DESTINATIONS[to]}
+        case _:
+            if not to.isascii() or not to.isdecimal():
+                raise _not(to, "a whole number")
+            field = "fee_bps" if kind == "redemption_fee" else "daily_cap"
+            return {"kind": kind, field: int(to)}
+
+
+def _not(value: str, limit: str) -> InvalidInput:
+    return InvalidInput(
+        "the new value cannot be read",
+        field="to",
+        value=value,
+        limit=limit,
+        next_action="correct --to and try again",
+    )
+
+
+def _print(view: OperationView, output: Output) -> None:
+    if output is Output.JSON:
+        print_json(view.model_dump(mode="json"))
+        return
+    table = Table.grid(padding=(0, 2))
+    call = view.scheduled
+    rows = {
+        "operation": view.request.operation_id,
+        "status": view.status,
+        "doing": view.doing,
+        "changes": view.title,
+        "from": view.before,
+        "to": view.after,
+        "chain, module": f"{view.request.chain_id}, {view.request.module}",
+        "ready (UTC)": _time(view),
+        "proposed by": f"{view.request.who}: {view.request.why}",
+        "cancelled by": view.cancelled_by,
+        "timelock id": call and call.timelock_id,
+        "calls": call and f"{call.target} {call.data}",
+        "transactions": "\n".join(view.transactions),
+        "problem": view.problem and f"{view.problem.message}; {view.problem.next_action}",
+    }
+    for name, value in rows.items():
+        if value:
+            table.add_row(name, str(value))
+    show(table)
+
+
+def _time(view: OperationView) -> str:
+    return f"{view.ready_at:%Y-%m-%d %H:%M:%S}" if view.ready_at else ""
+
+
+async def _client() -> OperationClient:
+    load_settings()
+    return OperationClient(await connect(runtime=silent_runtime()))

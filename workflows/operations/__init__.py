@@ -1,0 +1,1 @@
+"""Critical operations: scheduled in the timelock, waited for, executed once."""
