@@ -49,6 +49,7 @@ from activities.protocols.interface import (
 )
 from activities.signing.interface import (
     DealAccounts,
+    FeeAccount,
     FundFromSafe,
     OpenAccount,
     SignBatch,
@@ -430,6 +431,10 @@ class FakeSigner(SigningActivities):
     async def fund_from_safe(self, order: FundFromSafe) -> DealAccounts:
         scripts[order.deal_id].note("fund_from_safe")
         return DealAccounts(account=ACCOUNT, treasury=SAFE, fee=FEE, hot_treasury=TREASURY)
+
+    @activity.defn
+    async def fee_account(self) -> FeeAccount:
+        return FeeAccount(address=FEE)
 
     @activity.defn
     async def sign_batch(self, order: SignBatch) -> SignedBatch:

@@ -20,7 +20,7 @@ from tests.support.postgres import Database, Postgres
 
 TABLES = (
     "signing.journal, signing.accounts, signing.policies, signing.key_events, signing.signatures,"
-    " signing.treasuries"
+    " signing.treasuries, signing.operations"
 )
 
 

@@ -18,12 +18,14 @@ from activities.signing.rules import SigningPolicy, compile_policy
 from domain.deals import Step
 from domain.exits import debt_bound
 from domain.identifiers import Address, ChainId, DealId, ModuleId
+from domain.operations import OPERATION_STEPS
 from domain.transactions import Asset, BatchKey, Bound, Fees, Intent, PreparedBatch
 from workers.runtime.profiles import load_profiles
 from workers.runtime.settings import DEFAULT_CONFIG_DIR
 from workers.runtime.signing_policy import POLICY_FILE, load_signing_policy
 
 DEAL: Final = "alpha"
+DEAL_STEPS: Final = tuple(step for step in Step if step not in OPERATION_STEPS)
 MNEMONIC: Final = "test test test test test test test test test test test junk"
 CHAIN: Final = ChainId(138)
 PROFILES: Final = load_profiles(DEFAULT_CONFIG_DIR, {})

@@ -30,6 +30,7 @@ from tests.activities.signing.refusals import (
     order,
 )
 from tests.activities.signing.samples import (
+    DEAL_STEPS,
     POLICY,
     POOL,
     PROFILE,
@@ -43,12 +44,12 @@ def rule_of(order: SignBatch, now: int = NOW, deal: DealRecord = DEAL_RECORD) ->
     return reviewed.rule if isinstance(reviewed, Finding) else None
 
 
-@pytest.mark.parametrize("step", Step)
+@pytest.mark.parametrize("step", DEAL_STEPS)
 def test_every_step_is_signed(step: Step) -> None:
     check_batch(order(step), POLICY, DEAL_RECORD, NOW)
 
 
-@pytest.mark.parametrize("step", Step)
+@pytest.mark.parametrize("step", DEAL_STEPS)
 def test_a_request_that_came_over_the_wire_is_signed(step: Step) -> None:
     received = SignBatch.model_validate_json(order(step).model_dump_json())
     check_batch(received, POLICY, DEAL_RECORD, NOW)

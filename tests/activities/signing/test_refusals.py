@@ -29,6 +29,7 @@ from tests.activities.signing.refusals import (
 from tests.activities.signing.samples import (
     CHAIN,
     DEAL,
+    DEAL_STEPS,
     HIGHER,
     POLICY,
     STRANGER,
@@ -38,6 +39,7 @@ from tests.activities.signing.samples import (
     with_fees,
     with_rates,
 )
+from tests.activities.signing.timelocks import TIMELOCK_RULES
 from workers.runtime.settings import PROJECT_ROOT
 
 Owner = Callable[..., list[tuple[Any, ...]]]
@@ -132,7 +134,7 @@ ARRANGED: Final[dict[Rule, tuple[Arranged, SigningPolicy]]] = {
 def test_no_rule_is_without_a_refusal() -> None:
     counted = {Rule.RATE_DEAL_SIGNATURES, Rule.RATE_HOUR_SIGNATURES}  # below, with a whole run
     tested = {each.rule for each in REFUSALS} | ARRANGED.keys() | NOT_REFUSALS | counted
-    assert tested == set(Rule)
+    assert tested | TIMELOCK_RULES == set(Rule)
 
 
 @pytest.mark.parametrize("rule", Rule)
@@ -255,7 +257,9 @@ async def test_a_request_of_another_deal_under_ones_own_name_is_refused(
     }
 
 
-@pytest.mark.parametrize("step", [step for step in Step if step not in {Step.FUND, Step.TOP_UP}])
+@pytest.mark.parametrize(
+    "step", [step for step in DEAL_STEPS if step not in {Step.FUND, Step.TOP_UP}]
+)
 async def test_a_stolen_worker_cannot_name_another_deals_account(
     signer: Signer, batches: Batches, victim: Batches, step: Step
 ) -> None:

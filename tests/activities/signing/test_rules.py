@@ -11,7 +11,7 @@ from activities.signing.calls import MEANINGS, MOST_INTENTS
 from domain.deals import Step
 from domain.errors import InvalidConfiguration
 from domain.limits import MAX_PIPELINED_CYCLES
-from tests.activities.signing.samples import CHAIN, POLICY, USDT, changed_policy
+from tests.activities.signing.samples import CHAIN, DEAL_STEPS, POLICY, USDT, changed_policy
 
 Document = dict[str, Any]
 Edit = Callable[[Document], object]
@@ -190,7 +190,7 @@ def test_every_call_that_the_signer_knows_is_in_the_file_with_every_cap() -> Non
         for rules in chain_policy.modules.values():
             used = {c.name: c for all_ in rules.sequences.values() for each in all_ for c in each}
             assert used.keys() == MEANINGS.keys()
-            assert rules.sequences.keys() == set(Step)
+            assert rules.sequences.keys() == set(DEAL_STEPS)
             assert max(len(s) for all_ in rules.sequences.values() for s in all_) <= MOST_INTENTS
 
 
