@@ -80,7 +80,7 @@ async def cancel_operation(  # noqa: PLR0913 - the options of the command
 
 async def list_operations(chain: int | None, limit: int, output: Output) -> None:
     """Print the newest operations."""
-    reader = OperationsReader(single_connection(load_settings().database_url))
+    reader = OperationsReader(single_connection(load_settings().database_url.get_secret_value()))
     views = await reader.list(None if chain is None else ChainId(chain), limit)
     if output is Output.JSON:
         print_json({"operations": [view.model_dump(mode="json") for view in views]})
