@@ -102,7 +102,7 @@ BAD_POLICIES = [
     # edit, field, part of the limit
     (replaced("[rates]", "[rates"), "file", "well-formed TOML"),
     (replaced('to = "aave_pool"', 'to = "dai"'), "calls.supply.to", "address manifest"),
-    (replaced(', max_ether = "10_000"', ""), "calls.fund.max_ether", "without"),
+    (replaced(', max_ether = "10_000"', ""), "calls.wrap.max_ether", "without"),
     (replaced("hour_usd", "hour_eur"), "rates.hour_usd", "required"),
     (lambda text: text.replace("chains.138", "chains.139"), "chains.139", "a profile: 138"),
 ]
