@@ -77,7 +77,7 @@ class TransactionEngine(TransactionActivities):
         )
         self._finalizer = Finalizer(profile, rpc, pool, broadcaster)
         self._replacer = Replacer(store, broadcaster, outbidder)
-        self._filler = Filler(profile, treasury, store, outbidder)
+        self._filler = Filler(profile, store, outbidder)
         self._promises = Promises(profile, rpc, pool)
         self._registry = Registry(reader)
 

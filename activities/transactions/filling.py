@@ -6,8 +6,6 @@ from activities.transactions.interface import FillNonce, NonceFill
 from activities.transactions.outbidding import Outbidder
 from activities.transactions.store import TransactionStore
 from domain.chains import ChainProfile
-from domain.deals import Step
-from domain.identifiers import Address
 from domain.transactions import TRANSFER_GAS, BatchKey, Fees, Intent, PreparedBatch
 
 _APART = 1_000_000
@@ -20,36 +18,24 @@ class Filler:
     def __init__(
         self,
         profile: ChainProfile,
-        treasury: Address,
         store: TransactionStore,
         outbidder: Outbidder,
     ) -> None:
         """Take what prices and stores them."""
         self._profile = profile
-        self._treasury = treasury
         self._store = store
         self._outbidder = outbidder
 
     async def plan(self, order: FillNonce) -> NonceFill:
         """The no-op, stored; raises `Conflict` if the nonce is held after all."""
-        step = self._step(order)
         key = BatchKey(
-            deal_id=order.deal_id, step=step, attempt=_APART + order.nonce, fills_gap=True
+            deal_id=order.deal_id, step=order.step, attempt=_APART + order.nonce, fills_gap=True
         )
         batch = await self._store.batch(key)
         if batch is None:
             level = await self._outbidder.level(None)
             batch = await self._store.add_at(self._batch(order, key, level.maximum))
         return NonceFill(batch=batch, module=next(iter(self._profile.modules)))
-
-    def _step(self, order: FillNonce) -> Step:
-        """A step of the deal that this account sends: the signer goes by it to find the key.
-
-        Besides the deal's account and the treasury only the fee account sends, for a Safe.
-        """
-        if order.account == order.deal_account:
-            return Step.SWEEP
-        return Step.TOP_UP if order.account == self._treasury else Step.FUND
 
     def _batch(self, order: FillNonce, key: BatchKey, fees: Fees) -> PreparedBatch:
         intent = Intent(

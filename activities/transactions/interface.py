@@ -10,7 +10,7 @@ from temporalio import activity
 
 from domain.amounts import Units
 from domain.approvals import ExecuteApproved
-from domain.deals import DealRequest, digest_of
+from domain.deals import DealRequest, Step, digest_of
 from domain.errors import Problem
 from domain.identifiers import Address, ChainId, DealId, ModuleId
 from domain.operations import Scheduled
@@ -145,7 +145,10 @@ class FillNonce(_Model):
     account: Address
     deal_id: DealId
     deal_account: Address
-    """A deal that has used the account, in whose name the signer is asked."""
+    step: Step
+    """The last of what the account has sent: a step of this deal or operation, in whose name the
+    signer is asked, and by which it finds the account's key.
+    """
     nonce: Annotated[int, Field(ge=0)]
 
 

@@ -199,6 +199,7 @@ class ChainMonitor:
                     account=account.address,
                     deal_id=last.key.deal_id,
                     deal_account=last.account,
+                    step=last.key.step,
                     nonce=nonce,
                 )
             )

@@ -12,6 +12,7 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities.transactions.interface import FillNonce
+from domain.deals import Step
 from domain.errors import Unavailable
 from domain.identifiers import Address, ChainId, DealId
 from domain.tracking import Notice
@@ -92,6 +93,7 @@ async def test_a_nonce_is_filled_by_one_workflow_however_often_it_is_asked_for(
         account=account,
         deal_id=DealId("alpha"),
         deal_account=account,
+        step=Step.WRAP,
         nonce=4,
     )
     runs = set()

@@ -13,7 +13,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities.deals.interface import DealRecord
 from activities.transactions.interface import Action, ChainReleased, FillNonce, ReleaseChain
-from domain.deals import Command, DealRequest, DealStatus
+from domain.deals import Command, DealRequest, DealStatus, Step
 from domain.errors import DealError, NotAllowed, SigningRefused, TransactionReplaced
 from domain.tracking import Notice, Receipt
 from domain.views import DealView
@@ -437,7 +437,12 @@ async def test_a_nonce_that_nothing_holds_is_filled_with_what_the_engine_plans(
     script = Script()
     deal_id = (await theatre.run(script)).request.deal_id
     order = FillNonce(
-        chain_id=CHAIN, account=ACCOUNT, deal_id=deal_id, deal_account=ACCOUNT, nonce=7
+        chain_id=CHAIN,
+        account=ACCOUNT,
+        deal_id=deal_id,
+        deal_account=ACCOUNT,
+        step=Step.SWEEP,
+        nonce=7,
     )
     view = await theatre.client.execute_workflow(
         FillNonceWorkflow.run, order, id=fill_id(order), task_queue=TASK_QUEUE

@@ -19,7 +19,7 @@ from domain.deals import Step
 from domain.errors import InvalidConfiguration, SigningRefused
 from domain.identifiers import Address, ModuleId
 from domain.operations import NO_PREDECESSOR, Scheduled, salt_of
-from domain.transactions import Asset, BatchKey, Bound, Intent, PreparedBatch
+from domain.transactions import TRANSFER_GAS, Asset, BatchKey, Bound, Intent, PreparedBatch
 from tests.activities.signing.samples import FEES, POLICY, PROFILE, PROFILES, STRANGER, USDT
 from tests.activities.signing.samples import order_of as order
 from tests.activities.signing.timelocks import TIMELOCK_RULES
@@ -308,3 +308,11 @@ def test_without_its_section_nothing_is_told_to_a_timelock() -> None:
     policy = compile_policy(PolicyDocument.model_validate(document), PROFILES)
     assert policy.chains[PROFILE.chain_id].timelock is None
     assert ModuleId("usdtz") in policy.chains[PROFILE.chain_id].modules
+
+
+@pytest.mark.parametrize("step", [Step.SCHEDULE, Step.EXECUTE, Step.REVOKE])
+async def test_a_nonce_of_the_fee_account_that_nothing_holds_can_be_filled(
+    sign: Sign, fee: Address, step: Step
+) -> None:
+    """In the name of the operation that the account has sent last."""
+    await sign(step, "0x", to=fee, gas_limit=TRANSFER_GAS, bounds=())

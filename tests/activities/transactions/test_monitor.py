@@ -345,6 +345,7 @@ async def test_a_nonce_that_nothing_holds_is_filled(desk: Desk) -> None:
         assert "nonce_gap" in await watch.alerts()
         (order,) = watch.filled
         assert (order.account, order.nonce, order.deal_account) == (desk.account, 0, desk.account)
+        assert order.step is batch.key.step
 
         fill = await desk.temporal.run(watch.desk.engine.plan_no_op, order)
         assert await desk.temporal.run(watch.desk.engine.plan_no_op, order) == fill
