@@ -4,7 +4,6 @@ How it is done is imported when a command runs, as in `starters.cli.main`.
 """
 # ruff: noqa: PLC0415 - see above
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -27,22 +26,18 @@ app = typer.Typer(
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The operation's name.")]
 
 
-class Kind(StrEnum):
-    """What can be changed."""
-
-    TREASURY = "treasury"
-    DESTINATION = "destination"
-    SAFE_OWNER = "safe_owner"
-    REDEMPTION_FEE = "redemption_fee"
-    REDEMPTION_CAP = "redemption_cap"
-
-
 @app.command()
 def propose(  # noqa: PLR0913 - the options of the command
-    kind: Annotated[Kind, typer.Argument(help="What changes.")],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND",
+            help="What changes: treasury, destination, safe_owner, redemption_fee, redemption_cap.",
+        ),
+    ],
     *,
     name: Annotated[str, typer.Option("--id", help="A new name: a-z, 0-9, hyphens.")],
-    chain: Annotated[int, typer.Option(help="The chain id, such as 138.")],
+    chain: Annotated[str, typer.Option(help="The chain id, such as 138.")],
     module: Annotated[str, typer.Option(help="The market, such as usdtz.")],
     reason: ReasonOption,
     to: Annotated[
@@ -75,8 +70,8 @@ def propose(  # noqa: PLR0913 - the options of the command
 @app.command(name="list")
 def list_(
     *,
-    chain: Annotated[int | None, typer.Option(help="Only on this chain id.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=500, help="At most that many.")] = 50,
+    chain: Annotated[str | None, typer.Option(help="Only on this chain id.")] = None,
+    limit: Annotated[int, typer.Option(help="At most that many, up to 500.")] = 50,
     output: OutputOption = None,
 ) -> None:
     """List operations from the records, newest first."""

@@ -1,5 +1,6 @@
 """What the commands of `deal operation` do."""
 
+from enum import StrEnum
 from typing import Final, NamedTuple
 from uuid import uuid4
 
@@ -10,14 +11,25 @@ from rich.table import Table
 
 from domain.deals import invalid_input_from
 from domain.errors import InvalidInput
-from domain.identifiers import ChainId
 from domain.operations import OperationId, OperationRequest, OperationView, title_of, wanted
 from starters.cli.control import parse_message, require_terminal
 from starters.cli.output import Output, print_json, show
 from starters.cli.session import load_settings
+from starters.cli.show import parse_chain_id
 from starters.deals.database import single_connection
 from starters.deals.operations import OperationClient, OperationsReader
 from workers.runtime.connect import connect, silent_runtime
+
+
+class Kind(StrEnum):
+    """What can be changed."""
+
+    TREASURY = "treasury"
+    DESTINATION = "destination"
+    SAFE_OWNER = "safe_owner"
+    REDEMPTION_FEE = "redemption_fee"
+    REDEMPTION_CAP = "redemption_cap"
+
 
 _DESTINATIONS: Final = {"allowed": True, "forbidden": False}
 
@@ -27,13 +39,19 @@ class Proposal(NamedTuple):
 
     kind: str
     name: str
-    chain: int
+    chain: str
     module: str
     to: str
     of: str | None
     delay: int | None
     reason: str
     who: str | None
+
+
+async def open_operations() -> OperationClient:
+    """Connect to Temporal. Raises `Unavailable`."""
+    load_settings()
+    return OperationClient(await connect(runtime=silent_runtime()))
 
 
 async def propose_operation(proposal: Proposal, *, sure: bool, output: Output) -> None:
@@ -46,12 +64,12 @@ async def propose_operation(proposal: Proposal, *, sure: bool, output: Output) -
         if not typer.confirm("schedule it?", err=True):
             typer.echo("nothing was changed", err=True)
             raise typer.Exit(1)
-    _print(await (await _client()).propose(request), output)
+    _print(await (await open_operations()).propose(request), output)
 
 
 async def show_operation(name: str, output: Output) -> None:
     """Print where an operation stands."""
-    _print(await (await _client()).view(OperationId(name)), output)
+    _print(await (await open_operations()).view(OperationId(name)), output)
 
 
 async def cancel_operation(  # noqa: PLR0913 - the options of the command
@@ -68,20 +86,21 @@ async def cancel_operation(  # noqa: PLR0913 - the options of the command
     client = None
     if not sure:
         require_terminal("cancel", "an operation")
-        client = await _client()
+        client = await open_operations()
         view = await client.view(operation_id)
         typer.echo(f"{operation_id} is {view.status}: {view.doing}", err=True)
         if not typer.confirm("cancel it?", err=True):
             typer.echo("nothing was changed", err=True)
             raise typer.Exit(1)
-    client = client or await _client()
+    client = client or await open_operations()
     _print(await client.cancel(operation_id, message, command_id or str(uuid4())), output)
 
 
-async def list_operations(chain: int | None, limit: int, output: Output) -> None:
+async def list_operations(chain: str | None, limit: int, output: Output) -> None:
     """Print the newest operations."""
+    chain_id = None if chain is None else parse_chain_id(chain)
     reader = OperationsReader(single_connection(load_settings().database_url.get_secret_value()))
-    views = await reader.list(None if chain is None else ChainId(chain), limit)
+    views = await reader.list(chain_id, limit)
     if output is Output.JSON:
         print_json({"operations": [view.model_dump(mode="json") for view in views]})
         return
@@ -106,7 +125,7 @@ def parse_request(proposal: Proposal) -> OperationRequest:
     message = parse_message(proposal.reason, proposal.who)
     fields = {
         "operation_id": proposal.name,
-        "chain_id": proposal.chain,
+        "chain_id": parse_chain_id(proposal.chain),
         "module": proposal.module,
         "change": _change(proposal),
         "delay_seconds": proposal.delay,
@@ -120,8 +139,8 @@ def parse_request(proposal: Proposal) -> OperationRequest:
 
 
 def _change(proposal: Proposal) -> dict[str, object]:
-    kind, to = str(proposal.kind), proposal.to
-    if (proposal.of is None) != (kind not in {"safe_owner", "destination"}):
+    kind, to = _kind(proposal.kind), proposal.to
+    if (proposal.of is None) != (kind not in {Kind.SAFE_OWNER, Kind.DESTINATION}):
         raise InvalidInput(
             "--of says whose value changes",
             field="of",
@@ -130,19 +149,32 @@ def _change(proposal: Proposal) -> dict[str, object]:
             next_action="give it, or leave it out",
         )
     match kind:
-        case "treasury":
+        case Kind.TREASURY:
             return {"kind": kind, "treasury": to}
-        case "safe_owner":
+        case Kind.SAFE_OWNER:
             return {"kind": kind, "old_owner": proposal.of, "new_owner": to}
-        case "destination":
+        case Kind.DESTINATION:
             if to not in _DESTINATIONS:
                 raise _not(to, " or ".join(_DESTINATIONS))
             return {"kind": kind, "destination": proposal.of, "allowed": _DESTINATIONS[to]}
         case _:
             if not to.isascii() or not to.isdecimal():
                 raise _not(to, "a whole number")
-            field = "fee_bps" if kind == "redemption_fee" else "daily_cap"
+            field = "fee_bps" if kind is Kind.REDEMPTION_FEE else "daily_cap"
             return {"kind": kind, field: int(to)}
+
+
+def _kind(name: str) -> Kind:
+    try:
+        return Kind(name)
+    except ValueError:
+        raise InvalidInput(
+            "this is nothing that the timelock changes",
+            field="kind",
+            value=name,
+            limit=", ".join(Kind),
+            next_action="choose one of those",
+        ) from None
 
 
 def _not(value: str, limit: str) -> InvalidInput:
@@ -185,8 +217,3 @@ def _print(view: OperationView, output: Output) -> None:
 
 def _time(view: OperationView) -> str:
     return f"{view.ready_at:%Y-%m-%d %H:%M:%S}" if view.ready_at else ""
-
-
-async def _client() -> OperationClient:
-    load_settings()
-    return OperationClient(await connect(runtime=silent_runtime()))

@@ -10,12 +10,12 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
-from domain.errors import Conflict, NotFound, OutcomeUnknown, Unavailable
-from domain.identifiers import ChainId
+from domain.errors import Conflict, InvalidInput, NotFound, OutcomeUnknown, Unavailable
 from domain.operations import OperationId, OperationRequest, OperationView, ensure_cancellable
 from starters.deals.client import TASK_TIMEOUT
 from starters.deals.database import Connections, fetch
 from starters.deals.failures import About, errors_about
+from starters.deals.paging import MAX_LIMIT
 from workflows.deal.messages import CommandMessage
 from workflows.operations.workflow import TASK_QUEUE, CriticalOperationWorkflow, workflow_id
 
@@ -53,13 +53,7 @@ class OperationClient:
             await self._answer(request.operation_id, starting)
         view = await self.view(request.operation_id)
         if view.request != request:
-            raise Conflict(
-                f"operation {request.operation_id} exists with another body",
-                field="operation_id",
-                value=request.operation_id,
-                limit=view.request.model_dump_json(exclude_none=True),
-                next_action="use a new name",
-            )
+            raise conflict(view)
         return view
 
     async def view(self, operation_id: OperationId) -> OperationView:
@@ -129,10 +123,30 @@ class OperationsReader:
         """Use these connections."""
         self._connections = connections
 
-    async def list(self, chain_id: ChainId | None, limit: int) -> list[OperationView]:
-        """The newest operations first. Raises `Unavailable`."""
+    async def list(self, chain_id: int | None, limit: int) -> list[OperationView]:
+        """The newest operations first. Raises `InvalidInput` and `Unavailable`."""
+        if not 1 <= limit <= MAX_LIMIT:
+            raise InvalidInput(
+                "limit is out of range",
+                field="limit",
+                value=limit,
+                limit=f"1 to {MAX_LIMIT}",
+                next_action="ask for so many operations, or for one by its name",
+            )
         rows: list[Any] = await fetch(self._connections, _LIST, (chain_id, chain_id, limit))
         return [OperationView.model_validate(row["view"]) for row in rows]
+
+
+def conflict(view: OperationView) -> Conflict:
+    """There is one of this name, and it is another."""
+    request = view.request
+    return Conflict(
+        f"operation {request.operation_id} exists with another body",
+        field="operation_id",
+        value=request.operation_id,
+        limit=request.model_dump_json(exclude_none=True),
+        next_action="use a new name",
+    )
 
 
 def not_found(operation_id: OperationId) -> NotFound:

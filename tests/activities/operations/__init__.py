@@ -1,0 +1,1 @@
+"""Critical operations in Postgres."""
