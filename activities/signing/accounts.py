@@ -15,38 +15,51 @@ from activities.signing.providers.provider import (
     deal_key,
 )
 from domain.errors import Conflict, InvalidConfiguration, NotFound
-from domain.identifiers import Address, DealId
+from domain.identifiers import Address, ChainId, DealId
 
 _FIND: Final = """
-SELECT key_index, generation, provider, address, signing.is_retired(address), max_fee_per_gas
+SELECT key_index, generation, provider, address, signing.is_retired(address),
+    max_fee_per_gas, chain_id
 FROM signing.accounts WHERE deal_id = %s
 """
 _FIND_OWN: Final = """
-SELECT key_index, generation, provider, address, false, max_fee_per_gas
+SELECT key_index, generation, provider, address, false, max_fee_per_gas, chain_id
 FROM signing.accounts WHERE purpose = %s AND provider = %s
 """
 _LOCK: Final = "SELECT pg_advisory_xact_lock('signing.accounts'::regclass::oid::bigint)"
 _NEXT: Final = "SELECT count(*) FROM signing.accounts WHERE purpose = 'deal'"
 _ADD: Final = """
 INSERT INTO signing.accounts
-    (deal_id, purpose, generation, key_index, provider, address, max_fee_per_gas)
-VALUES (%s, %s, %s, %s, %s, %s, %s)
+    (deal_id, purpose, generation, key_index, provider, address, max_fee_per_gas, chain_id)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
 """
 
 _REMEMBERED: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class DealKey:
-    """A deal's account, which key it has, and whether that is retired.
+class Terms:
+    """What was told when the account was opened, and holds from then on.
 
     `max_fee_per_gas` is what the deal bids at most, in wei per gas, if it has a cap of its own.
     """
 
+    max_fee_per_gas: int | None = None
+    chain_id: ChainId | None = None
+
+
+NO_TERMS: Final = Terms()
+"""Of the desk's own accounts."""
+
+
+@dataclass(frozen=True, slots=True)
+class DealKey:
+    """A deal's account, which key it has, and whether that is retired."""
+
     ref: KeyRef
     address: Address
+    terms: Terms
     retired: bool = False
-    max_fee_per_gas: int | None = None
 
 
 class Accounts:
@@ -81,28 +94,28 @@ class Accounts:
             row = await (await connection.execute(_FIND, (deal_id,))).fetchone()
         return None if row is None else await self._recognised(deal_id, row)
 
-    async def open(self, deal_id: DealId, max_fee_per_gas: int | None = None) -> DealKey:
+    async def open(self, deal_id: DealId, terms: Terms = NO_TERMS) -> DealKey:
         """Return the deal's key, giving it the next index the first time.
 
-        What the deal bids at most, in wei per gas, is written down with it. Raises `Conflict` if it
-        was opened with another cap, and `InvalidConfiguration` and `Unavailable` as `find` does.
+        Its terms are written down with it. Raises `Conflict` if it was opened with others, and
+        `InvalidConfiguration` and `Unavailable` as `find` does.
         """
-        key = await self.find(deal_id) or await self._allocate(deal_id, max_fee_per_gas)
-        if key.max_fee_per_gas != max_fee_per_gas:
-            raise Conflict(
-                f"the account of deal {deal_id} was opened with another fee cap",
-                field="max_fee_per_gas_wei",
-                value=_told(max_fee_per_gas),
-                limit=_told(key.max_fee_per_gas),
-                next_action="find out who asks; the first cap holds as long as there is the deal",
-            )
+        key = await self.find(deal_id) or await self._allocate(deal_id, terms)
+        first = key.terms
+        if first.max_fee_per_gas != terms.max_fee_per_gas:
+            cap = (terms.max_fee_per_gas, first.max_fee_per_gas)
+            raise _opened_otherwise(deal_id, "fee cap", "max_fee_per_gas_wei", *cap)
+        # An account from before chains were written down has none.
+        if first.chain_id not in (None, terms.chain_id):
+            chain = (terms.chain_id, first.chain_id)
+            raise _opened_otherwise(deal_id, "chain", "chain_id", *chain)
         return key
 
     def forget(self, deal_id: DealId) -> None:
         """Look the deal's key up again when it is asked for next."""
         self._known.pop(deal_id, None)
 
-    async def _allocate(self, deal_id: DealId, max_fee_per_gas: int | None) -> DealKey:
+    async def _allocate(self, deal_id: DealId, terms: Terms) -> DealKey:
         """Create the next key and keep it, holding the lock under which indexes are counted."""
         async with connected(self._pool) as connection, connection.transaction():
             await connection.execute(_LOCK)
@@ -111,7 +124,7 @@ class Accounts:
                 count = await (await connection.execute(_NEXT)).fetchone()
                 index = int(count[0]) if count else 0
                 ref = deal_key(index, await self._keys.generation())
-                row = await self._add(connection, ref, deal_id, max_fee_per_gas)
+                row = await self._add(connection, ref, deal_id, terms)
         return await self._recognised(deal_id, row)
 
     async def _own_account(self, ref: KeyRef) -> Address:
@@ -135,12 +148,13 @@ class Accounts:
         connection: psycopg.AsyncConnection[Any],
         ref: KeyRef,
         deal_id: DealId | None,
-        max_fee_per_gas: int | None = None,
+        terms: Terms = NO_TERMS,
     ) -> tuple[Any, ...]:
         address, provider = await self._keys.create(ref), self._keys.name
         key = (ref.purpose, ref.generation, ref.index, provider, address)
-        await connection.execute(_ADD, (deal_id, *key, max_fee_per_gas))
-        return (ref.index, ref.generation, provider, address, False, max_fee_per_gas)
+        told = (terms.max_fee_per_gas, terms.chain_id)
+        await connection.execute(_ADD, (deal_id, *key, *told))
+        return (ref.index, ref.generation, provider, address, False, *told)
 
     async def _recognised(self, deal_id: DealId, row: tuple[Any, ...]) -> DealKey:
         key = await self._checked(f"deal {deal_id}", KeyPurpose.DEAL, row)
@@ -153,7 +167,7 @@ class Accounts:
 
     async def _checked(self, owner: str, purpose: KeyPurpose, row: tuple[Any, ...]) -> DealKey:
         """Compare what the records say with what the key store has."""
-        index, generation, provider, address, retired, cap = row
+        index, generation, provider, address, retired, cap, chain_id = row
         ref = KeyRef(purpose, index, generation)
         if provider != self._keys.name:
             raise _foreign(owner, "KEY_PROVIDER", self._keys.name, provider)
@@ -163,11 +177,20 @@ class Accounts:
             raise _foreign(owner, "key", error.problem.message, ref.label) from error
         if found != address:
             raise _foreign(owner, "account", found, address)
-        return DealKey(ref, found, retired, None if cap is None else int(cap))
+        terms = Terms(None if cap is None else int(cap), chain_id)
+        return DealKey(ref, found, terms, retired)
 
 
-def _told(cap: int | None) -> str:
-    return "none" if cap is None else str(cap)
+def _opened_otherwise(
+    deal_id: DealId, what: str, field: str, now: int | None, first: int | None
+) -> Conflict:
+    return Conflict(
+        f"the account of deal {deal_id} was opened with another {what}",
+        field=field,
+        value="none" if now is None else now,
+        limit="none" if first is None else first,
+        next_action="find out who asks; what was told first holds as long as there is the deal",
+    )
 
 
 def _foreign(owner: str, field: str, value: object, limit: object) -> InvalidConfiguration:

@@ -22,6 +22,8 @@ class OpenAccount(_Model):
     deal_id: DealId
     max_fee_per_gas_wei: Units | None = None
     """What the deal bids at most, in wei per gas; the signer keeps to what it was told first."""
+    chain_id: ChainId | None = None
+    """The chain that the deal is on: nothing is signed for it on another."""
 
 
 class FundFromSafe(_Model):

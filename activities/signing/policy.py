@@ -139,6 +139,14 @@ def _outer_findings(order: SignBatch, policy: SigningPolicy, deal: DealRecord) -
     batch = order.batch
     yield from _request_findings(order, policy)
     yield from _batch_findings(batch, deal.accounts)
+    if deal.chain_id not in (None, order.chain_id):
+        yield Finding(
+            Rule.CHAIN_ID,
+            "the deal is on another chain",
+            value=order.chain_id,
+            limit=deal.chain_id,
+            next_action=_ASK,
+        )
     sender = _sender(batch, deal.accounts)
     for position, intent in enumerate(batch.intents):
         nonce = batch.intents[0].nonce + position

@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 from temporalio import activity
 
-from activities.signing.accounts import Accounts, DealKey
+from activities.signing.accounts import NO_TERMS, Accounts, DealKey, Terms
 from activities.signing.database import Pool
 from activities.signing.findings import Finding, Rule
 from activities.signing.interface import (
@@ -86,7 +86,9 @@ class Signer(SigningActivities):
         Raises `InvalidConfiguration` if the key store is not the one that the signer's records
         were made with, `Conflict` if it was opened with another fee cap, and `Unavailable`.
         """
-        key = await self.accounts.open(order.deal_id, order.max_fee_per_gas_wei)
+        key = await self.accounts.open(
+            order.deal_id, Terms(order.max_fee_per_gas_wei, order.chain_id)
+        )
         return await self._known_accounts(key, await self._treasuries.find(order.deal_id))
 
     @activity.defn
@@ -133,7 +135,7 @@ class Signer(SigningActivities):
         if key.retired:
             raise await self._refused(batch, _retired(batch))
         accounts = await self._accounts_for(batch, key)
-        deal = DealRecord(accounts, key.max_fee_per_gas)
+        deal = DealRecord(accounts, key.terms.max_fee_per_gas, key.terms.chain_id)
         now = self._clock()
         reviewed = self._review(order, self._policy, deal, now)
         if isinstance(reviewed, Finding):
@@ -179,7 +181,7 @@ class Signer(SigningActivities):
 
     async def _key(self, batch: PreparedBatch) -> DealKey:
         if batch.key.step in OPERATION_STEPS:
-            return DealKey(FEE, await self.accounts.fee())
+            return DealKey(FEE, await self.accounts.fee(), NO_TERMS)
         key = await self.accounts.find(batch.key.deal_id)
         if key is None:
             raise await self._refused(batch, no_account(batch))

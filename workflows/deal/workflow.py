@@ -298,7 +298,9 @@ class DealWorkflow:
             accounts: DealAccounts = await workflow.execute_activity_method(
                 SigningActivities.open_account,
                 OpenAccount(
-                    deal_id=request.deal_id, max_fee_per_gas_wei=request.max_fee_per_gas_wei
+                    deal_id=request.deal_id,
+                    max_fee_per_gas_wei=request.max_fee_per_gas_wei,
+                    chain_id=request.chain_id,
                 ),
                 task_queue=SIGNER_QUEUE,
                 summary="Open the deal's own account",

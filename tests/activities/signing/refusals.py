@@ -25,6 +25,7 @@ from domain.transactions import Asset, Bound, Fees
 from tests.activities.signing.samples import (
     BORROWED,
     BOUGHT,
+    CHAIN,
     DEBT,
     ETHER,
     FEES,
@@ -49,7 +50,7 @@ ACCOUNTS = DealAccounts(
     account=Address("0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"),
     treasury=Address("0x8C8d35429F74ec245F8Ef2f4Fd1e551cFF97d650"),
 )
-DEAL_RECORD = DealRecord(ACCOUNTS)
+DEAL_RECORD = DealRecord(ACCOUNTS, chain_id=CHAIN)
 SAFE_ACCOUNTS = DealAccounts(
     account=ACCOUNTS.account,
     treasury=PROFILE.contract(PROFILE.multisig.safe),
@@ -77,7 +78,7 @@ class Refusal:
     @property
     def deal(self) -> DealRecord:
         """What the signer has recorded of the deal."""
-        return DealRecord(SAFE_ACCOUNTS if self.safe else ACCOUNTS, self.fee_cap)
+        return DealRecord(SAFE_ACCOUNTS if self.safe else ACCOUNTS, self.fee_cap, CHAIN)
 
 
 def order(step: Step, **options: Any) -> SignBatch:
@@ -86,6 +87,13 @@ def order(step: Step, **options: Any) -> SignBatch:
 
 def changed(step: Step, index: int, **fields: Any) -> Spoil:
     return lambda: spoil(order(step), index, **fields)
+
+
+def on_chain(valid: SignBatch, chain_id: ChainId) -> SignBatch:
+    """The whole of an order for another chain, where the same may be signed for other deals."""
+    moved = [intent.model_copy(update={"chain_id": chain_id}) for intent in valid.batch.intents]
+    anew = order_of(valid.batch.model_copy(update={"intents": tuple(moved)}))
+    return anew.model_copy(update={"chain_id": chain_id})
 
 
 def called(step: Step, index: int, function: Function, *arguments: object) -> Spoil:
@@ -155,6 +163,7 @@ _CASES: list[tuple[str, Spoil]] = [
     ("chain_id", lambda: order(Step.SWAP).model_copy(update={"chain_id": ChainId(1)})),
     ("chain_id", changed(Step.SWAP, 1, chain_id=ChainId(651940))),
     ("chain_id", lambda: order(Step.SWAP).model_copy(update={"chain_id": ChainId(651940)})),
+    ("chain_id", lambda: on_chain(order(Step.FUND), ChainId(651940))),
     ("module", lambda: order(Step.SWAP).model_copy(update={"module": ModuleId("other")})),
     (
         "account",

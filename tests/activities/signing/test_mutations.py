@@ -367,7 +367,7 @@ async def test_the_signer_itself_signs_no_mutation_that_does_harm(
     signer: Signer, mutation: tuple[SignBatch, SignBatch]
 ) -> None:
     valid, mutated = mutation
-    opened = await signer.open_account(OpenAccount(deal_id=BATCHES.deal))
+    opened = await signer.open_account(OpenAccount(deal_id=BATCHES.deal, chain_id=CHAIN))
     assert opened.model_copy(update={"fee": None}) == ACCOUNTS
     assume(mutated.batch != valid.batch)
     try:

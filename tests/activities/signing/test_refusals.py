@@ -152,7 +152,7 @@ def rig(keys: LocalKeyProvider, pool: Pool, as_owner: Owner) -> Callable[..., Aw
         await put_in_force(pool, policy)
         signer = Signer(policy, keys, pool)
         opened = await signer.open_account(
-            OpenAccount(deal_id=DealId(DEAL), max_fee_per_gas_wei=fee_cap)
+            OpenAccount(deal_id=DealId(DEAL), max_fee_per_gas_wei=fee_cap, chain_id=CHAIN)
         )
         assert opened.model_copy(update={"fee": None}) == ACCOUNTS
         if safe:

@@ -31,6 +31,7 @@ from domain.errors import Conflict, InvalidConfiguration, SigningRefused, Unavai
 from domain.identifiers import ChainId, DealId
 from tests.activities.signing.samples import (
     CHAIN,
+    DEAL_STEPS,
     ETHER,
     HIGHER,
     POLICY,
@@ -93,6 +94,19 @@ async def test_an_account_is_not_opened_again_with_another_fee_cap(
         assert await who.open_account(order) == opened
 
 
+async def test_an_account_is_not_opened_again_for_another_chain(
+    signer: Signer, other_signer: Signer
+) -> None:
+    order = OpenAccount(deal_id=DealId("alpha"), chain_id=ChainId(138))
+    opened = await signer.open_account(order)
+    for who in (signer, other_signer):
+        for other in (ChainId(651940), None):
+            with pytest.raises(Conflict) as caught:
+                await who.open_account(order.model_copy(update={"chain_id": other}))
+            assert (caught.value.problem.field, caught.value.problem.limit) == ("chain_id", "138")
+        assert await who.open_account(order) == opened
+
+
 async def test_fifty_deals_at_once_get_accounts_without_gaps(
     signer: Signer, other_signer: Signer, as_owner: Owner
 ) -> None:
@@ -135,7 +149,7 @@ async def test_another_keystore_is_not_taken_for_the_one_of_the_records(
     assert caught.value.problem.limit == accounts.account
 
 
-@pytest.mark.parametrize("step", Step)
+@pytest.mark.parametrize("step", DEAL_STEPS)
 async def test_every_step_is_signed_by_its_sender(
     signer: Signer, batches: Batches, step: Step
 ) -> None:
