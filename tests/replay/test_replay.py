@@ -1,8 +1,10 @@
-"""Deals that began with an older workflow go on with today's."""
+"""Deals and operations that began with an older workflow go on with today's."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -12,13 +14,16 @@ from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
 from domain.deals import DealStatus
+from domain.operations import OperationStatus
 from tests.replay.export import HISTORIES
-from tests.replay.stories import STORIES
+from tests.replay.stories import OPERATIONS, STORIES
 from tests.support.codec import encrypting_converter
 from tests.support.desk import Desk
+from tests.support.timelocks import Office, operations_stack
 from workers.deals import WORKFLOW_RUNNER
 from workers.runtime.codec import ENCODING
 from workflows.deal.workflow import DealWorkflow
+from workflows.operations.workflow import CriticalOperationWorkflow, workflow_id
 
 KEPT = {file.stem: file.read_text() for file in sorted(HISTORIES.glob("*.json"))}
 ENDS = {
@@ -27,13 +32,20 @@ ENDS = {
     "frozen": DealStatus.COMPLETED,
     "pipelined": DealStatus.COMPLETED,
     "pipelined-frozen": DealStatus.COMPLETED,
+    "approved": DealStatus.COMPLETED,
+}
+OPERATION_ENDS = {
+    "operation-done": OperationStatus.DONE,
+    "operation-cancelled": OperationStatus.CANCELLED,
 }
 STARTED = "EVENT_TYPE_ACTIVITY_TASK_SCHEDULED"
 
 
 def replayer(converter: DataConverter) -> Replayer:
     return Replayer(
-        workflows=[DealWorkflow], workflow_runner=WORKFLOW_RUNNER, data_converter=converter
+        workflows=[DealWorkflow, CriticalOperationWorkflow],
+        workflow_runner=WORKFLOW_RUNNER,
+        data_converter=converter,
     )
 
 
@@ -48,7 +60,7 @@ def history_of(events: dict[str, Any]) -> WorkflowHistory:
 
 
 def test_a_history_of_every_story_is_kept() -> None:
-    assert set(KEPT) >= set(STORIES)
+    assert set(KEPT) >= {*STORIES, *OPERATIONS}
 
 
 @pytest.mark.parametrize("name", KEPT)
@@ -73,7 +85,28 @@ async def test_a_history_in_another_order_does_not_replay(
 async def test_a_deal_that_just_ended_replays_and_tells_its_story(desk: Desk, story: str) -> None:
     deal_id = await STORIES[story](desk)
     assert (await desk.end(deal_id)).status is ENDS[story]
-    history = await desk.handle(deal_id).fetch_history()
+    await replays_and_tells_its_story(desk, await desk.handle(deal_id).fetch_history())
+
+
+@pytest.fixture(scope="module")
+async def office() -> AsyncIterator[Office]:
+    """Where operations are proposed, on a stack whose timelock waits seconds."""
+    with operations_stack() as stack:
+        yield await Office.open(stack)
+        await asyncio.sleep(0.25)  # the SDK's own threads have to be done with the last answer
+
+
+@pytest.mark.parametrize("story", sorted(OPERATIONS))
+async def test_an_operation_that_just_ended_replays_and_tells_its_story(
+    office: Office, story: str
+) -> None:
+    operation_id = await OPERATIONS[story](office)
+    assert (await office.operations.end(operation_id)).status is OPERATION_ENDS[story]
+    handle = office.desk.client.get_workflow_handle(workflow_id(operation_id))
+    await replays_and_tells_its_story(office.desk, await handle.fetch_history())
+
+
+async def replays_and_tells_its_story(desk: Desk, history: WorkflowHistory) -> None:
     encodings = {
         payload.metadata["encoding"]
         for event in history.events
