@@ -40,9 +40,8 @@ SET_CAP: Final = Function("setDailyCap(uint256)")
 FEE: Final = Function("feeBps()", ("uint256",))
 CAP: Final = Function("dailyCap()", ("uint256",))
 
-ROLES: Final = tuple(
-    keccak(name.encode()) for name in ("PROPOSER_ROLE", "EXECUTOR_ROLE", "CANCELLER_ROLE")
-)
+PROPOSER, EXECUTOR, CANCELLER = "PROPOSER_ROLE", "EXECUTOR_ROLE", "CANCELLER_ROLE"
+ROLES: Final = {name: keccak(name.encode()) for name in (PROPOSER, EXECUTOR, CANCELLER)}
 """What the fee account has to have."""
 
 _IDENTITY: Final = Function("f(address,uint256,bytes,bytes32,bytes32)")

@@ -13,6 +13,7 @@ from rich.text import Text
 from domain.chains import ChainProfile
 from domain.errors import DealError, InvalidConfiguration, Problem
 from domain.identifiers import Address
+from starters.cli.config_timelock import check_timelock, needed_contracts
 from starters.cli.node import Node, public_name
 from starters.cli.output import Output, print_json, show
 from starters.cli.session import load_config_settings
@@ -53,18 +54,19 @@ def check(output: Output) -> None:
     A profile or a signing policy that cannot be used ends it at once: `InvalidConfiguration` naming
     file and field.
     """
-    config_dir = load_config_settings().config_dir
+    settings = load_config_settings()
+    config_dir = settings.config_dir
     profiles = load_profiles(config_dir)
     policy = load_signing_policy(config_dir, profiles)
-    pairs = [
-        (profile, endpoint.url.get_secret_value())
+    looks = [
+        (profile, endpoint.url.get_secret_value(), settings.fee_address)
         for profile in profiles.values()
         for endpoint in profile.endpoints
     ]
     rules = f"signing policy, version {policy.version}, SHA-256 {policy.digest}"
     findings = [Finding(chain_id, POLICY_FILE, rules) for chain_id in policy.chains]
     with ThreadPoolExecutor(max_workers=_THREADS) as pool:
-        findings += list(chained.from_iterable(pool.map(lambda pair: check_endpoint(*pair), pairs)))
+        findings += list(chained.from_iterable(pool.map(lambda look: check_endpoint(*look), looks)))
     if output is Output.JSON:
         documents = [finding.document() for finding in findings]
         print_json({"ok": _exit_code(findings) == 0, "checks": documents})
@@ -73,9 +75,13 @@ def check(output: Output) -> None:
     raise typer.Exit(_exit_code(findings))
 
 
-def check_endpoint(profile: ChainProfile, endpoint: str) -> list[Finding]:
-    """Ask one node for its chain id, then for the code of every contract in the manifest."""
+def check_endpoint(profile: ChainProfile, endpoint: str, fee: Address | None) -> list[Finding]:
+    """Ask one node for its chain id, for every contract in the manifest, and for the timelock.
+
+    `fee` is the account that speaks to the timelock.
+    """
     found: list[Finding] = []
+    missing: set[str] = set()
     name = public_name(endpoint)
     try:
         node = Node(endpoint)
@@ -83,7 +89,11 @@ def check_endpoint(profile: ChainProfile, endpoint: str) -> list[Finding]:
         found.append(Finding(profile.chain_id, name, "chain id"))
         for contract, address in sorted(profile.contracts.items()):
             error = None if node.has_code(address) else _missing(profile, contract, address)
+            missing |= {contract} if error else set()
             found.append(Finding(profile.chain_id, name, f"contract {contract}", error))
+        if not missing & needed_contracts(profile):
+            for look, problem in check_timelock(profile, node, fee):
+                found.append(Finding(profile.chain_id, name, look, problem))
     except DealError as error:
         found.append(Finding(profile.chain_id, name, "node", error))
     return found

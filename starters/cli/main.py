@@ -246,7 +246,10 @@ def worker(
 
 @config_app.command()
 def check(output: OutputOption = None) -> None:
-    """Check that profiles and manifests are well formed and agree with every node."""
+    """Check that profiles and manifests are well formed and agree with every node.
+
+    Of the timelock: its delay, the roles of the fee account (DEAL_FEE_ADDRESS), and what it owns.
+    """
     from starters.cli.config import check as run
 
     run(settled(output))

@@ -36,14 +36,17 @@ class Node:
         return self._call("eth_getCode", address, "latest") not in {"0x", "", None}
 
     def call(self, to: str, data: str) -> str:
-        """Call a contract in the newest block; 0x-hexadecimal. Raises `Unavailable`."""
-        return str(self._call("eth_call", {"to": to, "data": data}, "latest"))
+        """Call a contract in the newest block; 0x-hexadecimal, without digits if it reverts.
+
+        Raises `Unavailable`.
+        """
+        return str(self._call("eth_call", {"to": to, "data": data}, "latest", reverted="0x"))
 
     def transactions_of(self, address: str) -> int:
         """How many transactions an account has sent, mined or waiting. Raises `Unavailable`."""
         return int(self._call("eth_getTransactionCount", address, "pending"), 16)
 
-    def _call(self, method: str, *parameters: object) -> Any:  # noqa: ANN401 - JSON
+    def _call(self, method: str, *parameters: object, reverted: str | None = None) -> Any:  # noqa: ANN401 - JSON
         body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}
         request = urllib.request.Request(  # noqa: S310 - the scheme was checked
             self._endpoint,
@@ -52,7 +55,10 @@ class Node:
         )
         try:
             with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310 - as above
-                return json.load(answer)["result"]
+                told = json.load(answer)
+                if reverted is not None and "error" in told and "revert" in str(told["error"]):
+                    return reverted
+                return told["result"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
             raise Unavailable(

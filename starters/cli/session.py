@@ -6,7 +6,7 @@ from starters.deals.chains import ChainsReader
 from starters.deals.database import single_connection
 from starters.deals.reading import RecordsReader
 from starters.deals.transactions import TransactionsReader
-from workers.runtime.settings import ClientSettings, Settings
+from workers.runtime.settings import ClientSettings, ConfigSettings
 
 
 def use_local_stack() -> None:
@@ -23,10 +23,10 @@ def load_settings() -> ClientSettings:
     return ClientSettings.load()
 
 
-def load_config_settings() -> Settings:
+def load_config_settings() -> ConfigSettings:
     """Settings of a command that only looks at the chain profiles."""
     use_local_stack()
-    return Settings.load()
+    return ConfigSettings.load()
 
 
 def records(settings: ClientSettings) -> RecordsReader:

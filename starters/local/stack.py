@@ -347,6 +347,7 @@ class Stack:
                 del environment[name]
         environment["DEAL_DATABASE_URL"] = postgres.url(self.folder, "deal_reader")
         environment["DEAL_REDIS_URL"] = redis.url(services.redis_port)
+        environment["DEAL_FEE_ADDRESS"] = self._state.fee
         if not self._external_temporal():
             environment["DEAL_WEB_UI"] = temporal.web_ui(self._state.ports)
         elif web_ui := os.environ.get("DEAL_WEB_UI"):

@@ -7,15 +7,36 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from urllib.parse import urlsplit
 
 import pytest
 
+from activities.protocols.abi import Function
+from activities.protocols.timelock import CANCELLER, EXECUTOR, PROPOSER, ROLES
 from deploy.chain import ChainState, ensure_state, running_anvil
+from starters.local.treasury import OwnAccounts, fund
 from tests.cli.conftest import Deal
+from tests.support.node import OWNER, Node
 from workers.runtime.settings import DEFAULT_CONFIG_DIR
 from workers.runtime.signing_policy import POLICY_FILE
 
 Edit = Callable[[str], str]
+TREASURY = "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC"
+FEE = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
+ANYBODY = "0x" + 40 * "0"
+ADMIN = bytes(32)
+GRANT = Function("grantRole(bytes32,address)")
+REVOKE = Function("revokeRole(bytes32,address)")
+UPDATE_DELAY = Function("updateDelay(uint256)")
+TRANSFER_OWNERSHIP = Function("transferOwnership(address)")
+TIMELOCK_CHECKS = {
+    "timelock delay",
+    "timelock administrator",
+    *(f"timelock {role}" for role in ROLES),
+    "timelock powers of the fee account",
+    "timelock executors",
+    *(f"owner of {name}" for name in ("desk_registry", "safe_governor", "redemption")),
+}
 
 
 @pytest.fixture
@@ -151,20 +172,131 @@ def findings(deal: Deal, endpoints: str, monkeypatch: pytest.MonkeyPatch) -> lis
     return [check | check["problem"] for check in checks if not check["ok"]]
 
 
-@pytest.mark.usefixtures("config")
-def test_a_node_that_agrees_passes(
-    deal: Deal, state: ChainState, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(scope="module")
+def deployed(state: ChainState) -> Iterator[Node]:
+    """That chain on a node, with the desk's accounts as the local stack makes them."""
     with running_anvil(138, "--load-state", str(state.state_file)) as anvil:
-        assert findings(deal, anvil.url, monkeypatch) == []
-        checks = deal("config", "check").document["checks"]
-        words = deal("config", "check", "-o", "table")
+        port = urlsplit(anvil.url).port
+        assert port is not None
+        node = Node(138, port)
+        fund(port, OwnAccounts(TREASURY, FEE), node.contracts)
+        yield node
+
+
+@pytest.fixture
+def chain(deployed: Node, monkeypatch: pytest.MonkeyPatch, config: Path) -> Iterator[Node]:  # noqa: ARG001 - the command reads it
+    """The node, as it was before when the test ends; the command knows the fee account."""
+    monkeypatch.setenv("DEAL_FEE_ADDRESS", FEE)
+    snapshot = deployed.ask("evm_snapshot")
+    yield deployed
+    assert deployed.ask("evm_revert", snapshot)
+
+
+def url_of(chain: Node) -> str:
+    return f"http://127.0.0.1:{chain.port}"
+
+
+def test_a_node_that_agrees_passes(
+    deal: Deal, chain: Node, state: ChainState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert findings(deal, url_of(chain), monkeypatch) == []
+    checks = deal("config", "check").document["checks"]
+    words = deal("config", "check", "-o", "table")
     (rules,) = (check["check"] for check in checks if check["endpoint"] == POLICY_FILE)
     assert re.fullmatch(r"signing policy, version \d+, SHA-256 [0-9a-f]{64}", rules)
     assert rules.split()[-1] in words.out
     contracts = json.loads(state.manifest_file.read_text())["contracts"]
-    assert f"{len(contracts) + 1} checks passed" in words.out
+    assert f"{len(contracts) + 1 + len(TIMELOCK_CHECKS)} checks passed" in words.out
     assert words.code == 0
+    assert {check["check"] for check in checks} >= TIMELOCK_CHECKS
+
+
+BROKEN = [
+    # called by the timelock, calldata, field, value by name or as it is, actual
+    ("timelock", UPDATE_DELAY.encode(60), "timelock.min_delay_seconds", "3600", "60 s"),
+    *(
+        ("timelock", REVOKE.encode(ROLES[role], FEE), f"timelock.roles.{role}", FEE, "it has not")
+        for role in (PROPOSER, EXECUTOR, CANCELLER)
+    ),
+    (
+        "timelock", GRANT.encode(ROLES[EXECUTOR], ANYBODY),
+        f"timelock.roles.{EXECUTOR}", ANYBODY, "everybody",
+    ),
+    (
+        "timelock", GRANT.encode(ADMIN, FEE),
+        "timelock.roles.DEFAULT_ADMIN_ROLE", FEE, "the fee account has it too",
+    ),
+    *(
+        (name, TRANSFER_OWNERSHIP.encode(OWNER), f"contracts.{name}.owner", name, OWNER)
+        for name in ("desk_registry", "safe_governor", "redemption")
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("target", "data", "field", "value", "actual"), BROKEN)
+@pytest.mark.parametrize("form", ["json", "table"])
+def test_a_timelock_that_is_not_as_the_profile_says_is_named(  # noqa: PLR0913, PLR0917 - a table's columns
+    deal: Deal,
+    chain: Node,
+    monkeypatch: pytest.MonkeyPatch,
+    target: str,
+    data: str,
+    field: str,
+    value: str,
+    actual: str,
+    form: str,
+) -> None:
+    chain.as_timelock(target, data)
+    (found,) = findings(deal, url_of(chain), monkeypatch)
+    value = chain.contracts.get(value, value)
+    assert (found["code"], found["field"]) == ("invalid_configuration", field)
+    assert (found["value"], found["actual"]) == (value, actual)
+    assert found["limit"]
+    answer = deal("config", "check", "-o", form)
+    assert answer.code == 2
+    for part in (field, value, " ".join(found["next_action"].split()[:3])):  # the cell is narrow
+        assert part in answer.out
+
+
+def test_a_timelock_that_does_not_administer_itself_is_named(
+    deal: Deal, chain: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    itself = chain.contracts["timelock"]
+    chain.as_timelock("timelock", REVOKE.encode(ADMIN, itself))
+    (found,) = findings(deal, url_of(chain), monkeypatch)
+    assert (found["field"], found["value"]) == ("timelock.roles.DEFAULT_ADMIN_ROLE", itself)
+
+
+def test_a_longer_delay_than_the_profiles_is_fine(
+    deal: Deal, chain: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain.as_timelock("timelock", UPDATE_DELAY.encode(7_200))
+    assert findings(deal, url_of(chain), monkeypatch) == []
+
+
+def test_the_account_that_has_to_have_the_roles_must_be_known(
+    deal: Deal, chain: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DEAL_FEE_ADDRESS")
+    (found,) = findings(deal, url_of(chain), monkeypatch)
+    assert (found["field"], found["code"]) == ("DEAL_FEE_ADDRESS", "invalid_configuration")
+    monkeypatch.setenv("DEAL_FEE_ADDRESS", TREASURY)
+    found = findings(deal, url_of(chain), monkeypatch)
+    assert [each["field"] for each in found] == [f"timelock.roles.{role}" for role in ROLES]
+    assert {each["value"] for each in found} == {TREASURY}
+
+
+def test_a_contract_that_is_no_timelock_is_named(
+    deal: Deal, chain: Node, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = config / "138.addresses.json"
+    weth = chain.contracts["weth"]
+    manifest.write_text(contract("timelock", lambda _: weth)(manifest.read_text()))
+    found = findings(deal, url_of(chain), monkeypatch)
+    assert {each["code"] for each in found} == {"invalid_configuration"}
+    first = found[0]
+    assert (first["field"], first["value"]) == ("contracts.timelock", weth)
+    assert "getMinDelay()" in first["limit"]
 
 
 @pytest.mark.usefixtures("config")

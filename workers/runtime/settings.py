@@ -64,6 +64,13 @@ class Settings(BaseSettings):
         return f"{cls.model_config.get('env_prefix', '')}{field}".upper()
 
 
+class ConfigSettings(Settings):
+    """Commands that look at the chain profiles."""
+
+    fee_address: Address | None = None
+    """The fee account, which has to have the timelock's roles; only `deal config check` asks."""
+
+
 class CodecSettings(Settings):
     """Whatever talks to Temporal: where the keys of its payloads are."""
 
