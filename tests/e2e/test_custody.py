@@ -106,8 +106,8 @@ async def test_nothing_more_is_signed_for_a_deal_that_has_ended(desk: Desk) -> N
 async def test_the_stack_rotates_its_keys_every_90_days(desk: Desk) -> None:
     found = await desk.client.get_schedule_handle(ROTATION_SCHEDULE).describe()
     assert [each.every for each in found.schedule.spec.intervals] == [ROTATION_PERIOD]
-    (again,) = await command(desk.stack, "schedules", "apply")
-    assert again == {"schedule": ROTATION_SCHEDULE, "every_days": 90, "created": False}
+    again = await command(desk.stack, "schedules", "apply")
+    assert {"schedule": ROTATION_SCHEDULE, "every_days": 90, "created": False} in again
 
 
 def test_the_signer_has_no_way_to_a_node_and_a_database_role_of_its_own(desk: Desk) -> None:
