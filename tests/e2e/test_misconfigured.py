@@ -18,6 +18,7 @@ from starters.deals.client import DealClient
 from starters.local import anvil, postgres
 from starters.local.workers import keystore_file, passphrase_file
 from tests.e2e.test_denied import Untouched
+from tests.e2e.test_multisig import run
 from tests.support.desk import Desk
 from tests.support.namespace import fresh_namespace, polling
 from workers import chain, signer
@@ -122,3 +123,9 @@ async def test_without_a_node_a_deal_is_denied_when_the_time_is_up(
     assert view.problem is not None
     assert (view.problem.code, view.problem.field) == ("unavailable", "endpoints")
     assert view.updated_at - view.created_at < 2 * limit
+
+
+async def test_nothing_is_wrong_with_the_stack_as_it_is(desk: Desk) -> None:
+    checked = await run(desk, "config", "check")
+    wrong = [check for check in json.loads(checked.stdout)["checks"] if not check["ok"]]
+    assert (wrong, checked.returncode) == ([], 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
 from uuid import uuid4
 
@@ -11,9 +12,10 @@ import pytest
 from activities.protocols import timelock
 from activities.protocols.timelock import SET_FEE
 from domain.errors import Conflict, NotAllowed
-from domain.operations import OperationStatus, OperationView, Scheduled, salt_of
+from domain.operations import OperationId, OperationStatus, OperationView, Scheduled, salt_of
 from starters.local.stack import Stack
 from tests.e2e.test_kills import killed
+from tests.e2e.test_multisig import run
 from tests.support.desk import eventually
 from tests.support.node import OWNER
 from tests.support.timelocks import DELAY, Office, operations_stack
@@ -96,6 +98,30 @@ async def test_a_cancelled_operation_is_never_executed(office: Office) -> None:
     assert office.happened(view, "execute") == []
     with pytest.raises(NotAllowed):
         await office.operations.cancel(name, BY_RISK, uuid4().hex)
+
+
+async def test_the_command_line_proposes_shows_lists_and_cancels(office: Office) -> None:
+    desk, name = office.desk, f"{office.desk.name}-typed"
+    asked = ("operation", "propose", "redemption_fee", "--id", name, "--chain", "138", "--module")
+    asked += ("usdtz", "--delay", "600", "--reason", "a test", "--who", "mia", "--yes", "--to")
+    first = await run(desk, *asked, "21")
+    assert first.returncode == 0, first.stderr
+    view = await office.operations.view(OperationId(name))
+    await office.until(view, OperationStatus.WAITING)
+    again = json.loads((await run(desk, *asked, "21")).stdout)
+    assert (again["status"], again["after"]) == ("WAITING", "21 basis points")
+    other = await run(desk, *asked, "22")
+    assert (other.returncode, json.loads(other.stderr)["code"]) == (Conflict.exit_code, "conflict")
+    nobody = await run(desk, "operation", "show", "nobody")
+    assert (nobody.returncode, json.loads(nobody.stderr)["code"]) == (2, "not_found")
+    listed = json.loads((await run(desk, "operation", "list")).stdout)["operations"]
+    assert name in [each["request"]["operation_id"] for each in listed]
+    cancel = ("operation", "cancel", name, "--reason", "not agreed", "--who", "ann", "--yes")
+    ended = json.loads((await run(desk, *cancel)).stdout)
+    assert (ended["status"], ended["cancelled_by"]) == ("CANCELLED", "ann")
+    late = await run(desk, *cancel)
+    assert (late.returncode, json.loads(late.stderr)["code"]) == (4, "not_allowed")
+    assert json.loads((await run(desk, "operation", "show", name)).stdout) == ended
 
 
 async def test_what_was_not_scheduled_is_refused_by_the_contract(office: Office) -> None:
