@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -20,8 +21,10 @@ from temporalio.converter import PayloadCodec
 
 from starters.local import postgres
 from tests.performance.codec import payloads_in
+from tests.support.desk import WITHIN
 
 _CORE_SECONDS = 120
+_LOOK_SECONDS = 0.05
 
 
 def needed_gcore() -> str:
@@ -61,10 +64,16 @@ def tables(url: str) -> Iterator[tuple[str, bytes]]:
             yield f"{schema}.{name}", "\n".join(row[0] for row in rows).encode()
 
 
-async def histories(client: Client) -> list[tuple[str, bytes]]:
-    """Every workflow's history as Temporal has it, and as who has the keys reads it."""
+async def histories(client: Client, *known: str) -> list[tuple[str, bytes]]:
+    """Every workflow's history as Temporal has it, and as who has the keys reads it.
+
+    Temporal lists a workflow a moment after it has begun: `known` ones are waited for.
+    """
     found = []
     codec = client.data_converter.payload_codec
+    async with asyncio.timeout(WITHIN):
+        while not set(known) <= {each.id async for each in client.list_workflows()}:  # noqa: ASYNC110 - nobody tells us
+            await asyncio.sleep(_LOOK_SECONDS)
     async for workflow in client.list_workflows():
         handle = client.get_workflow_handle(workflow.id, run_id=workflow.run_id)
         told = (await handle.fetch_history()).to_json()

@@ -26,6 +26,7 @@ import pytest
 import redis
 
 from domain.deals import DealStatus
+from domain.identifiers import DealId
 from starters.local.processes import run_as
 from starters.local.stack import Stack
 from starters.local.state import load_environment, load_state
@@ -37,6 +38,7 @@ from tests.support.desk import Desk
 from tests.support.postgres import Database
 from tests.support.stacks import running_stack
 from tests.support.vault import PROJECT, VaultServer
+from workflows.deal.workflow import workflow_id
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="reads processes as Linux shows them"),
@@ -62,14 +64,16 @@ def command(stack: Stack, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
         process.communicate()
 
 
-async def everything_of(stack: Stack, desk: Desk, needles: Needles, folder: Path) -> set[str]:
-    """Each place and what was found there."""
+async def everything_of(
+    stack: Stack, desk: Desk, needles: Needles, folder: Path, *deals: DealId
+) -> set[str]:
+    """Each place and what was found there, the histories of these deals among them."""
     found: set[str] = set()
     kept = {keystore_file(stack.folder), passphrase_file(stack.folder)}
     for place, content in [
         *places.files(stack.folder, apart_from=kept),
         *places.tables(places.owner_url(stack.folder)),
-        *await places.histories(desk.client),
+        *await places.histories(desk.client, *map(workflow_id, deals)),
         ("Redis", places.cache(stack.port("redis"))),
     ]:
         found |= {f"{place}: {name}" for name in needles.found_in(content)}
@@ -100,10 +104,12 @@ async def full_run(
             assert await asyncio.to_thread(watching.stdout.readline)
             with places.core_of(watching.pid, folder) as core:
                 assert needles.found_in(core) == set()
-    for view in (await desk.end(deal_id), await desk.run(mode="pipelined")):
+    views = (await desk.end(deal_id), await desk.run(mode="pipelined"))
+    for view in views:
         assert view.status is DealStatus.COMPLETED
         assert {view.account, view.treasury} < accounts_of(known)
-    found = await everything_of(stack, desk, needles, folder)
+    deals = [view.request.deal_id for view in views]
+    found = await everything_of(stack, desk, needles, folder, *deals)
     assert {each for each in found if allowed is None or not each.startswith(allowed)} == set()
 
 
@@ -197,7 +203,7 @@ async def test_a_planted_key_is_found_in_the_cache_and_in_histories(
     name = f"planted-{uuid4().hex}"
     handle = await desk.client.start_workflow(name, PLANTED.hex(), id=name, task_queue=name)
     try:
-        found = await places.histories(desk.client)
+        found = await places.histories(desk.client, name)
     finally:
         await handle.terminate()
     told = {place: PLANT.found_in(content) for place, content in found}

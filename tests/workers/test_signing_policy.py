@@ -99,14 +99,14 @@ def test_a_rule_that_is_wrong_is_named(config: Path, old: str, new: str, field: 
 
 
 @pytest.fixture(scope="module")
-def keystore(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A keystore, and what names it."""
+def keystore(tmp_path_factory: pytest.TempPathFactory, codec: dict[str, str]) -> dict[str, str]:
+    """A keystore, and what names it and the codec's keys."""
     folder = tmp_path_factory.mktemp("keys")
     passphrase = folder / "passphrase"
     passphrase.write_text("open sesame")
     passphrase.chmod(0o600)
     Keystore(folder / "keystore.json", SecretBytes(b"open sesame")).create()
-    return {
+    return codec | {
         "KEY_PROVIDER": "local",
         "DEAL_KEYSTORE_FILE": str(folder / "keystore.json"),
         "DEAL_KEYSTORE_PASSPHRASE_FILE": str(passphrase),
