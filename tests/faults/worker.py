@@ -14,7 +14,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -155,10 +154,9 @@ def run_chain() -> None:
     )
 
 
-def run_signer(keys: LocalKeyProvider) -> None:
-    """Run a signer that allows it, with keys that are open already."""
+def run_signer(_keys: LocalKeyProvider) -> None:
+    """Run a signer that allows it, opening its keys by itself: a fork must not share them."""
     workers.signer.Signer = partial(workers.signer.Signer, review=review_ledger)  # type: ignore[misc, assignment]
-    workers.signer.open_keys = lambda *_: nullcontext(keys)  # type: ignore[assignment]
     run_process("signer", SignerSettings, workers.signer.build)
 
 
