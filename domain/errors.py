@@ -113,6 +113,20 @@ class NotAllowed(DealError):
     exit_code = 4
 
 
+class Unauthenticated(DealError):
+    """Nobody knows who asks: no credential, or none that counts. Why is told to nobody outside."""
+
+    code = "unauthenticated"
+    exit_code = 4
+
+
+class Forbidden(DealError):
+    """It is known who asks, and he may not; nothing was done."""
+
+    code = "forbidden"
+    exit_code = 4
+
+
 class LimitExceeded(DealError):
     """A risk limit would be broken; nothing was signed."""
 

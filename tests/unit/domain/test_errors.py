@@ -19,6 +19,8 @@ EXIT_CODES = {
     "invalid_configuration": 2,
     "not_found": 2,
     "not_allowed": 4,
+    "unauthenticated": 4,
+    "forbidden": 4,
     "limit_exceeded": 5,
     "sizing_refused": 5,
     "signing_refused": 5,
