@@ -11,7 +11,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from domain.amounts import BASIS_POINTS, ceil_div
+from domain.amounts import BASIS_POINTS, ceil_div, one_token
 from domain.errors import InvalidConfiguration
 
 PolicyVersion = Annotated[int, Field(strict=True, ge=1, lt=2**31)]
@@ -110,7 +110,7 @@ class ExitPolicy(_Part):
     def danger_health_factor_wad(self) -> int:
         """The health factor in Aave's units of 1e-18."""
         whole, _, places = self.danger_health_factor.partition(".")
-        return int(whole + places) * 10 ** (_WAD - len(places))
+        return int(whole + places) * one_token(_WAD - len(places))
 
 
 class HaltPolicy(_Part):
