@@ -7,6 +7,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from functools import partial
 
 import structlog
 from temporalio.client import Client
@@ -25,7 +26,9 @@ from activities.transactions.monitor import ChainMonitor, Fill, Tell
 from domain.chains import find_chain
 from domain.errors import Unavailable
 from domain.tracking import Notice
+from workers.runtime import checks
 from workers.runtime.failures import FailureInterceptor
+from workers.runtime.health import Health
 from workers.runtime.heartbeats import HEARTBEAT_THROTTLE, HeartbeatInterceptor
 from workers.runtime.process import BUILD_ID, database_pool, run_process
 from workers.runtime.profiles import load_profiles
@@ -42,18 +45,30 @@ _CONCURRENT_ACTIVITIES = 200
 
 
 async def build(
-    settings: ChainWorkerSettings, chains: list[int], client: Client, stack: AsyncExitStack
+    settings: ChainWorkerSettings,
+    chains: list[int],
+    client: Client,
+    stack: AsyncExitStack,
+    health: Health,
 ) -> list[Worker]:
     """One worker a chain, on a queue of its own, sharing one database pool."""
     profiles = load_profiles(settings.config_dir)
     pool = await stack.enter_async_context(
         database_pool(settings.database_url.get_secret_value(), size=_DATABASE_CONNECTIONS)
     )
+    health.watch("postgres", checks.database(pool.connection), without="nothing new is signed")
     workers: list[Worker] = []
     for chain_id in chains:
         profile = find_chain(profiles, chain_id)
         rpc = Rpc(profile)
         stack.push_async_callback(rpc.close)
+        health.watch(
+            f"node-{chain_id}",
+            partial(rpc.call, "eth_blockNumber"),
+            # One chain's node must not have the other chains' deals taken from their worker.
+            needed=len(chains) == 1,
+            without=f"nothing is sent to or read from chain {chain_id}",
+        )
         reader = ChainReader(profile, rpc)
         engine = TransactionEngine(profile, rpc, reader, pool, settings.treasury_address)
         reads = ProtocolReads(reader)
@@ -161,7 +176,7 @@ def main() -> None:
     run_process(
         "chain",
         ChainWorkerSettings,
-        lambda settings, client, stack: build(settings, chains, client, stack),
+        lambda settings, client, stack, health: build(settings, chains, client, stack, health),
     )
 
 

@@ -12,8 +12,10 @@ from activities.approvals.reservations import Reservations
 from activities.deals.records import Records
 from activities.operations.records import OperationRecords
 from workers.codec_rotation import CodecRotation
+from workers.runtime import checks
 from workers.runtime.codec_keys import key_source
 from workers.runtime.failures import FailureInterceptor
+from workers.runtime.health import Health
 from workers.runtime.process import BUILD_ID, database_pool, run_process
 from workers.runtime.settings import CodecSettings, DealsWorkerSettings
 from workflows.chain.fill import FillNonceWorkflow
@@ -64,12 +66,13 @@ WORKFLOW_RUNNER = SandboxedWorkflowRunner(
 
 
 async def build(
-    settings: DealsWorkerSettings, client: Client, stack: AsyncExitStack
+    settings: DealsWorkerSettings, client: Client, stack: AsyncExitStack, health: Health
 ) -> list[Worker]:
     """The worker of the ``deals`` queue."""
     pool = await stack.enter_async_context(
         database_pool(settings.database_url.get_secret_value(), size=_DATABASE_CONNECTIONS)
     )
+    health.watch("postgres", checks.database(pool.connection), without="no deal is recorded")
     reservations = Reservations(pool)
     return [
         Worker(

@@ -27,7 +27,9 @@ from activities.signing.rules import SigningPolicy
 from activities.signing.signer import Signer
 from domain.errors import DealError, NotFound
 from domain.identifiers import Address
+from workers.runtime import checks
 from workers.runtime.failures import FailureInterceptor
+from workers.runtime.health import Health
 from workers.runtime.heartbeats import HEARTBEAT_THROTTLE, HeartbeatInterceptor
 from workers.runtime.memory import clear_freed_memory, refuse_dumps
 from workers.runtime.process import BUILD_ID, database_pool, run_process
@@ -61,7 +63,9 @@ def signer_activities(
     ]
 
 
-async def build(settings: SignerSettings, client: Client, stack: AsyncExitStack) -> list[Worker]:
+async def build(
+    settings: SignerSettings, client: Client, stack: AsyncExitStack, health: Health
+) -> list[Worker]:
     """The worker of the ``signer`` queue. Opening a keystore takes about a second.
 
     Raises `InvalidConfiguration` for anything wrong with the signing policy or the key store, and
@@ -74,6 +78,8 @@ async def build(settings: SignerSettings, client: Client, stack: AsyncExitStack)
     pool = await stack.enter_async_context(
         database_pool(settings.database_url.get_secret_value(), size=_DATABASE_CONNECTIONS)
     )
+    health.watch("postgres", checks.database(pool.connection), without="nothing is signed")
+    health.watch("keys", keys.generation, without="nothing is signed, and no account is opened")
     new = await put_in_force(pool, policy)
     _log.info("signing policy", version=policy.version, digest=policy.digest, new=new)
     return [

@@ -296,7 +296,7 @@ class Stack:
         """Return the component's ports: those it listens on if it runs, else ones that are free."""
         with self._guard:
             record = self._state.processes.get(name)
-            if record is not None and record.alive():
+            if record is not None and record.alive() and usual.keys() <= record.ports.keys():
                 return record.ports
             if name in self._chosen:  # it and its neighbours have to be told the same
                 return self._chosen[name]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LOCAL_KEYS = "local"
 _USUAL_METRICS_PORT = 9464
+_USUAL_HEALTH_PORT = 9564
 
 # What a person may set for all workers by hand: where traces go and how much is logged.
 _TELEMETRY = (
@@ -51,6 +52,11 @@ class WorkerSpec:
         """Return the name under which its metrics port is remembered."""
         return f"{self.name}-metrics"
 
+    @property
+    def health_name(self) -> str:
+        """Return the name under which its health's port is remembered."""
+        return f"{self.name}-health"
+
 
 @dataclass(frozen=True)
 class Services:
@@ -77,8 +83,11 @@ def default_workers(chains: tuple[int, ...]) -> tuple[WorkerSpec, ...]:
 
 
 def usual_ports(worker: WorkerSpec, index: int) -> dict[str, int]:
-    """Return the port where the worker's metrics are looked for first."""
-    return {worker.port_name: _USUAL_METRICS_PORT + index}
+    """Return the ports where the worker's metrics and its health are looked for first."""
+    return {
+        worker.port_name: _USUAL_METRICS_PORT + index,
+        worker.health_name: _USUAL_HEALTH_PORT + index,
+    }
 
 
 def spec(
@@ -89,7 +98,11 @@ def spec(
     folder.mkdir(parents=True, exist_ok=True)
     ready = folder / f"{worker.name}.ready"
     metrics = f"{LOOPBACK}:{ports[worker.port_name]}"
-    own = {"DEAL_METRICS_ADDRESS": metrics, "DEAL_READY_FILE": str(ready)}
+    own = {
+        "DEAL_METRICS_ADDRESS": metrics,
+        "DEAL_HEALTH_ADDRESS": f"{LOOPBACK}:{ports[worker.health_name]}",
+        "DEAL_READY_FILE": str(ready),
+    }
     return ProcessSpec(
         name=worker.name,
         command=(sys.executable, "-X", mark(stack), "-m", worker.module, *worker.arguments),

@@ -34,7 +34,7 @@ class Endless:
             endless, begun, start_to_close_timeout=timedelta(seconds=600)
         )
 
-async def build(settings, client, stack):
+async def build(settings, client, stack, health):
     return [Worker(
         client,
         task_queue=queue,

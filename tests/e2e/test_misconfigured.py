@@ -23,6 +23,7 @@ from tests.support.desk import Desk
 from tests.support.namespace import fresh_namespace, polling
 from workers import chain, signer
 from workers.runtime.failures import FailureInterceptor
+from workers.runtime.health import Health
 from workers.runtime.process import database_pool
 from workers.runtime.settings import DEFAULT_CONFIG_DIR, ChainWorkerSettings, SignerSettings
 from workflows.deal import options
@@ -63,6 +64,7 @@ async def desk_with(desk: Desk, config: Path) -> AsyncIterator[DealClient]:
             "keystore_passphrase_file": passphrase_file(folder),
         }
     )
+    health = Health("test", "0")
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
             database_pool(postgres.url(folder, "deal_records"), size=2)
@@ -75,8 +77,8 @@ async def desk_with(desk: Desk, config: Path) -> AsyncIterator[DealClient]:
             workflow_runner=UnsandboxedWorkflowRunner(),  # so that time limits can be shortened
             interceptors=[FailureInterceptor()],
         )
-        chains = await chain.build(chain_settings, [138], client, stack)
-        signers = await signer.build(signer_settings, client, stack)
+        chains = await chain.build(chain_settings, [138], client, stack, health)
+        signers = await signer.build(signer_settings, client, stack, health)
         await stack.enter_async_context(polling([deals, *chains, *signers]))
         yield DealClient(client)
 

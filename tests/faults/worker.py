@@ -150,7 +150,9 @@ def run_chain() -> None:
     run_process(
         "chain",
         ChainWorkerSettings,
-        lambda settings, client, stack: workers.chain.build(settings, [138], client, stack),
+        lambda settings, client, stack, health: workers.chain.build(
+            settings, [138], client, stack, health
+        ),
     )
 
 

@@ -42,7 +42,7 @@ class Slow:
 async def closing():
     print("closed", flush=True)
 
-async def build(settings, client, stack):
+async def build(settings, client, stack, health):
     stack.push_async_callback(closing)
     return [Worker(
         client,

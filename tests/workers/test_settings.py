@@ -63,6 +63,7 @@ def test_variables_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         "config_dir": tmp_path,
         "database_url": SecretStr(DATABASE),
         "metrics_address": "127.0.0.1:9000",
+        "health_address": None,
         "ready_file": tmp_path / "ready",
         "graceful_shutdown_seconds": 7,
         "treasury_address": TREASURY,

@@ -18,7 +18,9 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from domain.errors import DealError
+from workers.runtime import checks
 from workers.runtime.connect import connect
+from workers.runtime.health import Health, serving
 from workers.runtime.settings import WorkerSettings
 from workers.runtime.telemetry import (
     serve_metrics,
@@ -35,7 +37,7 @@ _LINGER_SECONDS: Final = 0.25
 
 _log = structlog.get_logger(__name__)
 S = TypeVar("S", bound=WorkerSettings)
-Build = Callable[[S, Client, AsyncExitStack], Awaitable[list[Worker]]]
+Build = Callable[[S, Client, AsyncExitStack, Health], Awaitable[list[Worker]]]
 
 
 def run_process(name: str, settings: type[S], build: Build[S]) -> None:
@@ -57,16 +59,21 @@ async def _serve(name: str, settings: S, build: Build[S]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     serve_metrics(settings.metrics_address)
-    client = await connect(
-        runtime=worker_runtime(), interceptors=tracing_interceptors(f"deal-{name}")
-    )
+    health = Health(name, BUILD_ID)
     async with AsyncExitStack() as stack:
-        workers = await build(settings, client, stack)
+        await stack.enter_async_context(serving(health, settings.health_address))
+        client = await connect(
+            runtime=worker_runtime(), interceptors=tracing_interceptors(f"deal-{name}")
+        )
+        health.watch("temporal", checks.temporal(client), without="no task is taken")
+        workers = await build(settings, client, stack, health)
         for worker in workers:
             await stack.enter_async_context(worker)
         with _ready(settings.ready_file):
+            health.started = True
             _log.info("ready", worker=name, task_queues=[w.task_queue for w in workers])
             await stopping.wait()
+        health.stopping = True
         _log.info("draining", worker=name)
         # All at once: one after the other they would take as many times the drain time.
         await asyncio.gather(*(worker.shutdown() for worker in workers))

@@ -104,6 +104,8 @@ class WorkerSettings(Settings):
     database_url: SecretStr
     metrics_address: str | None = None
     """``host:port`` to serve Prometheus metrics on; none are served without it."""
+    health_address: str | None = None
+    """``host:port`` to tell health on, loopback if only a port is given; none without it."""
     ready_file: Path | None = None
     """Created when the worker polls, removed when it stops."""
     graceful_shutdown_seconds: int = 30
