@@ -43,6 +43,12 @@ class DealState:
     problem: Problem | None = None
     pause: CommandMessage | None = None
     cancel: CommandMessage | None = None
+    decided: bool = False
+    """It was admitted or denied: whoever asks is answered."""
+    reserved: bool = False
+    """It is counted with the others of its bank."""
+    has_key: bool = False
+    """Its account was opened."""
     all_final: bool = True
     undone: set[str] = field(default_factory=set)
     """Intents whose blocks were undone and that are in no other yet."""
@@ -91,6 +97,12 @@ class DealState:
             if outcome != step.outcome:
                 self.steps[place] = step.model_copy(update={"outcome": outcome})
                 self.moved.add(place)
+
+    @property
+    def sized(self) -> Sizing:
+        """How the deal was sized; only ever read after admission."""
+        assert self.sizing is not None  # noqa: S101 - set by admission
+        return self.sizing
 
     @property
     def position(self) -> Position | None:

@@ -25,6 +25,7 @@ from workflows.deal import options
 from workflows.deal.failures import DealFailure, problem_of
 from workflows.deal.messages import TransactionMessage
 
+DEALS_QUEUE = "deals"
 SIGNER_QUEUE = "signer"
 _LONGEST_SUMMARY = 200
 

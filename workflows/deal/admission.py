@@ -1,0 +1,120 @@
+"""Whether a deal may begin: its account opened, the markets looked at, sized, owners asked."""
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError
+
+from activities.protocols.interface import MarketReading
+from activities.signing.interface import (
+    DealAccounts,
+    FundFromSafe,
+    OpenAccount,
+    SigningActivities,
+)
+from domain.approvals import Funding
+from domain.chains import Multisig
+from domain.deals import DealStatus, Step
+from domain.errors import DealError
+from domain.sizing import size_deal
+from workflows.deal import options
+from workflows.deal.approval import OwnersApproval
+from workflows.deal.failures import DealFailure, problem_of
+from workflows.deal.looking import read_market
+from workflows.deal.recording import Recording
+from workflows.deal.reservation import release, reserve
+from workflows.deal.state import DealState
+from workflows.deal.transaction import SIGNER_QUEUE
+
+
+class Admission:
+    """Admits one deal, or denies it."""
+
+    def __init__(self, deal: DealState, recording: Recording) -> None:
+        """Take the deal and what records it."""
+        self._deal = deal
+        self._recording = recording
+        self.owners: OwnersApproval | None = None
+        """Those who have to approve it; None if nobody has to."""
+
+    async def admit(self) -> bool:
+        """Admit the deal and say so; False if it is denied, and has ended."""
+        try:
+            await self._decide()
+        except DealFailure as failure:
+            self._deal.problem = failure.problem
+            await release(self._deal)
+            await self._recording.move(DealStatus.DENIED, f"denied: {failure.problem.message}")
+            self._deal.decided = True
+            return False
+        if self.owners is None:
+            await self._recording.move(DealStatus.EXECUTING, "admitted")
+        else:
+            await self._recording.move(DealStatus.AWAITING_APPROVAL, "waiting for owners")
+        self._deal.decided = True
+        return True
+
+    async def _decide(self) -> None:
+        """Open the account, look at the markets, size the deal; or raise `DealFailure`."""
+        await self._recording.move(DealStatus.REQUESTED, "sizing")
+        try:
+            await self._size()
+        except ActivityError as error:
+            raise DealFailure(problem_of(error)) from error
+        except DealError as error:
+            raise DealFailure(error.problem) from error
+
+    async def _size(self) -> None:
+        deal = self._deal
+        accounts = await self._open_account()
+        reading = await read_market(deal, accounts.treasury, options.ADMISSION)
+        # Deals from before that are not counted, and need nobody.
+        funding = await reserve(deal, reading) if workflow.patched("multisig") else None
+        if funding is not None and funding.owners_decide:
+            accounts = await self._bind_to_safe()
+            reading = _from_safe(await read_market(deal, accounts.treasury, options.ADMISSION))
+        deal.sizing = size_deal(deal.request, reading.module, reading.market)
+        deal.account, deal.treasury = accounts.account, accounts.treasury
+        deal.module = reading.module
+        if funding is not None and funding.owners_decide:
+            await self._ask_owners(funding, accounts, reading.multisig)
+
+    async def _open_account(self) -> DealAccounts:
+        request = self._deal.request
+        accounts: DealAccounts = await workflow.execute_activity_method(
+            SigningActivities.open_account,
+            OpenAccount(
+                deal_id=request.deal_id,
+                max_fee_per_gas_wei=request.max_fee_per_gas_wei,
+                chain_id=request.chain_id,
+            ),
+            task_queue=SIGNER_QUEUE,
+            summary="Open the deal's own account",
+            **options.ADMISSION,
+        )
+        self._deal.has_key = True
+        return accounts
+
+    async def _bind_to_safe(self) -> DealAccounts:
+        request = self._deal.request
+        return await workflow.execute_activity_method(
+            SigningActivities.fund_from_safe,
+            FundFromSafe(deal_id=request.deal_id, chain_id=request.chain_id),
+            task_queue=SIGNER_QUEUE,
+            summary="Make the Safe the deal's treasury, for good",
+            **options.ADMISSION,
+        )
+
+    async def _ask_owners(
+        self, funding: Funding, accounts: DealAccounts, multisig: Multisig
+    ) -> None:
+        assert accounts.fee is not None  # noqa: S101 - signers that know a Safe have one
+        self.owners = OwnersApproval(
+            self._deal, funding, accounts.fee, self._recording.tell_on_record
+        )
+        await self.owners.propose(multisig.expiry)
+
+
+def _from_safe(reading: MarketReading) -> MarketReading:
+    """The same markets for a deal that a Safe funds, which takes more gas."""
+    gas = reading.module.gas_units | {Step.FUND: reading.multisig.fund_gas_units}
+    module = reading.module.model_copy(update={"gas_units": gas})
+    return reading.model_copy(update={"module": module})

@@ -1,0 +1,90 @@
+"""What the deal says of itself: to the records, to the Web UI, to whoever asks."""
+
+from typing import Final
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError
+
+from activities.deals.interface import DealRecord, RecordActivities
+from domain.deals import CLOSED, DealStatus
+from domain.settlement import settle
+from domain.views import StepView
+from workflows.deal import options
+from workflows.deal.failures import problem_of
+from workflows.deal.state import DealState
+from workflows.deal.story import details_of
+
+_END_IN_HISTORY: Final = "end-in-history"
+"""Deals that ended before there was this recorded their end by a local activity."""
+
+
+class Recording:
+    """Every change of one deal, recorded when it happens."""
+
+    def __init__(self, deal: DealState) -> None:
+        """Take the deal."""
+        self._deal = deal
+
+    def tell(self, doing: str) -> None:
+        """Say what is going on, for queries and the Web UI; not recorded."""
+        self._deal.doing = doing
+        workflow.set_current_details(details_of(self._deal.view()))
+
+    async def tell_on_record(self, doing: str) -> None:
+        """Say what is waited for where everybody can see it."""
+        await self.move(self._deal.status, doing)
+
+    async def move(self, status: DealStatus, doing: str) -> None:
+        """Change the status and record it."""
+        self._deal.move(status, doing)
+        await self.record(None)
+
+    async def close(self, status: DealStatus, doing: str = "done") -> None:
+        """Add up, and close the deal."""
+        if self._deal.position is not None:
+            outcomes = [step.outcome for step in self._deal.steps]
+            self._deal.settlement = settle(outcomes, self._deal.position)
+        await self.move(status, doing)
+
+    async def executed(self, step: StepView) -> None:
+        """Keep a step that has been executed, and record it."""
+        self._deal.steps.append(step)
+        await self.record(step)
+
+    async def record(self, step: StepView | None) -> None:
+        """Write what changed to the records and show it in the Web UI."""
+        self._deal.version += 1
+        self._deal.updated_at = workflow.now()
+        view = self._deal.view()
+        workflow.set_current_details(details_of(view))
+        info = workflow.info()
+        record = DealRecord(
+            view=view.model_copy(update={"steps": ()}),
+            step=step,
+            run_id=info.run_id,
+            history_length=info.get_current_history_length(),
+        )
+        try:
+            await _write(record)
+        except ActivityError as error:
+            # Records that contradict the workflow are a defect. Failing the task, not the deal,
+            # holds the deal where it is until the defect is mended.
+            msg = f"the records refuse version {view.version}: {problem_of(error).message}"
+            raise RuntimeError(msg) from error
+
+
+async def _write(record: DealRecord) -> None:
+    """Have it written: on the way by a local activity, which costs no round trip to Temporal.
+
+    The task that ran one can be lost, and what it recorded be taken back. A deal's end must
+    not be: it is recorded when the history has it.
+    """
+    summary = f"Record {record.view.status}"
+    if record.view.status not in CLOSED or not workflow.patched(_END_IN_HISTORY):
+        await workflow.execute_local_activity_method(
+            RecordActivities.record_deal, record, summary=summary, **options.RECORD
+        )
+    else:
+        await workflow.execute_activity_method(
+            RecordActivities.record_deal, record, summary=summary, **options.CLOSE
+        )

@@ -1,0 +1,134 @@
+"""One step of a deal: behind its gate, built anew where that may help, and recorded."""
+
+from datetime import timedelta
+from typing import Final
+
+from temporalio import workflow
+
+from activities.transactions.interface import PrepareBatch
+from domain.approvals import ExecuteApproved
+from domain.deals import DealStatus, Step
+from domain.errors import (
+    Problem,
+    SigningRefused,
+    SimulationFailed,
+    TransactionReplaced,
+    TransactionReverted,
+)
+from domain.positions import Position
+from domain.transactions import BatchKey
+from domain.views import StepView
+from workflows.deal.failures import DealFailure
+from workflows.deal.finality import note_moves
+from workflows.deal.recording import Recording
+from workflows.deal.state import DealCancelled, DealState
+from workflows.deal.transaction import execute_batch
+
+_STEP_ATTEMPTS: Final = 3
+_RETRY_AFTER: Final = timedelta(seconds=2)
+
+
+class Stepping:
+    """Runs the steps of one deal."""
+
+    def __init__(self, deal: DealState, recording: Recording) -> None:
+        """Take the deal and what records it."""
+        self._deal = deal
+        self._recording = recording
+
+    async def step(self, step: Step, attempts: int = _STEP_ATTEMPTS) -> Position:
+        """Run a step behind the gate and return the account right after it."""
+        await self.gate()
+        return await self.attempt(step, attempts)
+
+    async def attempt(
+        self, step: Step, attempts: int, approval: ExecuteApproved | None = None
+    ) -> Position:
+        """Run a step, building it anew if it reverts; or raise `DealFailure` with its problem."""
+        deal = self._deal
+        assert deal.account is not None  # noqa: S101 - only ever called after admission
+        number = deal.next_round(step)
+        for attempt in range(1, attempts + 1):
+            order = PrepareBatch(
+                key=BatchKey(
+                    deal_id=deal.request.deal_id, step=step, round=number, attempt=attempt
+                ),
+                request=deal.request,
+                sizing=deal.sized,
+                account=deal.account,
+                treasury=None if deal.approval is None else deal.treasury,
+                approval=approval,
+            )
+            self._recording.tell(
+                f"{step} {number}" + (f", attempt {attempt}" if attempt > 1 else "")
+            )
+            try:
+                return await self._run_batch(order)
+            except DealFailure as failure:
+                if attempt == attempts or not self._may_repeat(order.key, failure.problem):
+                    raise
+            await workflow.sleep(_RETRY_AFTER, summary=f"before {step} is tried again")
+        raise AssertionError  # pragma: no cover - the loop returns or raises
+
+    async def gate(self) -> None:
+        """Between steps: wait while the chain has gone back or while paused; leave if cancelled."""
+        deal = self._deal
+        self.stop_if_cancelled()
+        await self._wait_for_the_chain()
+        while (message := deal.pause) is not None:
+            await self._recording.move(DealStatus.PAUSED, f"paused by {message.who}: {message.why}")
+            await workflow.wait_condition(lambda: deal.pause is None or deal.cancel is not None)
+            self.stop_if_cancelled()
+            await self._recording.move(DealStatus.EXECUTING, "resumed")
+            self.stop_if_cancelled()
+            await self._wait_for_the_chain()  # it may have gone back meanwhile
+
+    def stop_if_cancelled(self) -> None:
+        """Raise `DealCancelled` if somebody has asked for it."""
+        if self._deal.cancel is not None:
+            raise DealCancelled
+
+    async def _run_batch(self, order: PrepareBatch) -> Position:
+        started = workflow.now()
+        delivery = await execute_batch(order)
+        outcome = delivery.outcome
+        assert outcome is not None  # noqa: S101 - execute_batch ends with an outcome
+        self._deal.all_final = self._deal.all_final and delivery.final
+        await self._recording.executed(
+            StepView(outcome=outcome, started_at=started, finished_at=workflow.now())
+        )
+        if outcome.problem is not None:
+            raise DealFailure(outcome.problem)
+        return outcome.position
+
+    def _may_repeat(self, key: BatchKey, problem: Problem) -> bool:
+        """Whether to build a batch anew.
+
+        A run that was mined never is: part of it has had its effect, whatever reverted.
+        """
+        mined = any(step.outcome.key == key for step in self._deal.steps)
+        return _may_pass(problem) and not (key.step is Step.RUN and mined)
+
+    async def _wait_for_the_chain(self) -> None:
+        """Build upon nothing that is in no block; raise `DealFailure` if a result is another."""
+        deal = self._deal
+        if deal.undone:
+            self._recording.tell(
+                f"the chain went back before {len(deal.undone)} transactions: waiting"
+            )
+            await workflow.wait_condition(lambda: not deal.undone or deal.cancel is not None)
+            self.stop_if_cancelled()
+        await note_moves(deal, self._recording)
+
+
+def _may_pass(problem: Problem) -> bool:
+    """Whether the step had no effect and building it anew may help.
+
+    Only then may it be repeated: a step whose post-conditions failed has been executed.
+    """
+    return problem.code in {
+        SimulationFailed.code,
+        SigningRefused.code,
+        TransactionReplaced.code,
+        TransactionReverted.code,
+    }
