@@ -8,6 +8,7 @@ from typing import ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
+from domain.denials import MEANINGS, Denial
 from domain.masking import mask
 
 
@@ -106,6 +107,12 @@ class Conflict(DealError):
     code = "conflict"
 
 
+class Outdated(DealError):
+    """The change is based on a version that is not the newest any more; nothing was changed."""
+
+    code = "outdated"
+
+
 class NotAllowed(DealError):
     """The deal's state does not allow this command."""
 
@@ -132,6 +139,40 @@ class LimitExceeded(DealError):
 
     code = "limit_exceeded"
     exit_code = 5
+
+
+class PolicyDenied(DealError):
+    """The deal policy does not allow it; the code is the reason's own, see `domain.denials`."""
+
+    code = "policy_denied"
+    exit_code = 5
+
+    @classmethod
+    def because(  # noqa: PLR0913 - the fields of a Problem
+        cls,
+        denial: Denial,
+        message: str | None = None,
+        *,
+        field: str,
+        value: object = None,
+        limit: object = None,
+        actual: object = None,
+        headroom: object = None,
+        next_action: str | None = None,
+    ) -> Self:
+        """Make the error of one denial; words that are not given are those of its table."""
+        meaning = MEANINGS[denial]
+        error = cls(
+            message or meaning.sentence,
+            next_action=next_action or meaning.next_action,
+            field=field,
+            value=value,
+            limit=limit,
+            actual=actual,
+            headroom=headroom,
+        )
+        error.problem = error.problem.model_copy(update={"code": str(denial)})
+        return error
 
 
 class SizingRefused(LimitExceeded):
@@ -219,7 +260,7 @@ def errors_by_code() -> dict[str, type[DealError]]:
         pending.extend(kind.__subclasses__())
         if "code" in vars(kind) and kind.__init__ is DealError.__init__:
             found[kind.code] = kind
-    return found
+    return found | dict.fromkeys(map(str, Denial), PolicyDenied)
 
 
 def error_from(problem: Problem) -> DealError:

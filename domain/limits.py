@@ -20,3 +20,6 @@ ones they follow, and all of a run may have to be held."""
 
 MAX_WORKING_LIQUIDITY_WEI: Final = 10**24
 """One million ETH: above this a typing mistake is likelier than a deal."""
+
+SENIOR_TRADER_ABOVE_USD8: Final = 5_000_000 * 10**8
+"""What only a senior trader may start: more than five million US dollars, in units of 1e-8."""

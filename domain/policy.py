@@ -7,17 +7,41 @@ put in force by another. A deal keeps the version that it was admitted by, to it
 import hashlib
 import json
 from datetime import timedelta
-from typing import Annotated, Final, Literal
+from enum import StrEnum
+from functools import cached_property
+from itertools import pairwise
+from typing import Annotated, Final, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from domain.amounts import BASIS_POINTS, ceil_div, one_token
+from domain.amounts import (
+    BASIS_POINTS,
+    USD_DECIMALS,
+    Amount,
+    ceil_div,
+    format_units,
+    one_token,
+    parse_decimal,
+)
+from domain.deals import invalid_input_from
 from domain.errors import InvalidConfiguration
+from domain.identifiers import BankId, ChainId, ModuleId
+from domain.identity import GroupId, PrincipalId, Role
 
 PolicyVersion = Annotated[int, Field(strict=True, ge=1, lt=2**31)]
 _Seconds = Annotated[int, Field(strict=True, ge=1, le=366 * 86_400)]
 _Bps = Annotated[int, Field(strict=True, ge=0, lt=BASIS_POINTS)]
 _DAY: Final = timedelta(days=1)
+_DAY_MINUTES: Final = 1_440
 _WAD: Final = 18
 """Decimals of Aave's health factor."""
 
@@ -120,6 +144,207 @@ class HaltPolicy(_Part):
     """Before a step that takes on more risk, while its scope is REDUCING."""
 
 
+class Weekday(StrEnum):
+    """A day of the week in UTC."""
+
+    MON = "mon"
+    TUE = "tue"
+    WED = "wed"
+    THU = "thu"
+    FRI = "fri"
+    SAT = "sat"
+    SUN = "sun"
+
+
+def _dollars(value: object) -> int:
+    """Read decimal US dollars as units of 1e-8."""
+    return Amount.parse(parse_decimal(value, field="usd"), decimals=USD_DECIMALS, field="usd").units
+
+
+def _written(usd8: int) -> str:
+    return format_units(usd8, USD_DECIMALS)
+
+
+Usd = Annotated[
+    int,
+    BeforeValidator(_dollars),
+    Field(gt=0),
+    PlainSerializer(_written, return_type=str, when_used="always"),
+]
+"""US dollars as decimal text, in the document and in JSON; kept in units of 1e-8."""
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+Window = Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d-(([01]\d|2[0-3]):[0-5]\d|24:00)$")]
+"""Hours of a day in UTC, the last minute not included: "07:00-19:00". What ends before it begins
+is the rest of the day and its beginning."""
+_T = TypeVar("_T")
+_AnyOf = Annotated[tuple[_T, ...], Field(min_length=1)] | None
+"""One of these; anything at all if it is left out."""
+
+
+class Rule(_Part):
+    """Who may start what, or may not. What is left out holds for everything."""
+
+    name: Name
+    effect: Literal["allow", "deny"]
+    roles: _AnyOf[Role] = None
+    """Whoever has one of these."""
+    principals: _AnyOf[PrincipalId] = None
+    banks: _AnyOf[BankId] = None
+    chains: _AnyOf[ChainId] = None
+    modules: _AnyOf[ModuleId] = None
+    weekdays: _AnyOf[Weekday] = None
+    hours: _AnyOf[Window] = None
+    max_usd: Usd | None = None
+    """The rule is for deals of that value or less."""
+
+    @field_validator("hours")
+    @classmethod
+    def _windows_last(cls, hours: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for window in hours or ():
+            begins, _, ends = window.partition("-")
+            if begins == ends:
+                raise wrong("hours", window, "a window that lasts")
+        return hours
+
+    @property
+    def is_catch_all(self) -> bool:
+        """Whether it is for everybody and everything."""
+        names = set(type(self).model_fields) - {"name", "effect"}
+        return all(getattr(self, name) is None for name in names)
+
+    @cached_property
+    def times(self) -> tuple[tuple[int, int], ...]:
+        """When it holds, in minutes since the beginning of Monday, UTC; ends are not included."""
+        days = [list(Weekday).index(day) for day in self.weekdays or Weekday]
+        parts = [part for window in self.hours or ("00:00-24:00",) for part in _parts(window)]
+        return tuple(
+            (day * _DAY_MINUTES + begins, day * _DAY_MINUTES + ends)
+            for day in days
+            for begins, ends in parts
+        )
+
+    def holds_at(self, minute: int) -> bool:
+        """Whether it holds in this minute of the week."""
+        return any(begins <= minute < ends for begins, ends in self.times)
+
+
+def _parts(window: str) -> list[tuple[int, int]]:
+    """The window in minutes of the day; two parts if it goes past midnight."""
+    begins, ends = (int(text[:2]) * 60 + int(text[3:]) for text in window.split("-"))
+    return [(begins, ends)] if begins < ends else [(0, ends), (begins, _DAY_MINUTES)]
+
+
+class ApprovalTier(_Part):
+    """How many people have to approve what is worth more than that."""
+
+    above_usd: Usd
+    needed: Annotated[int, Field(strict=True, ge=1, le=10)]
+    group: GroupId | None = None
+    """Only approvers who are in this group; any approver if it is left out."""
+
+
+class ApprovalPolicy(_Part):
+    """Who has to approve a deal, by its value; what no tier speaks of needs nobody."""
+
+    expiry_seconds: _Seconds = 14_400
+    tiers: tuple[ApprovalTier, ...] = ()
+
+    @field_validator("tiers")
+    @classmethod
+    def _rising(cls, tiers: tuple[ApprovalTier, ...]) -> tuple[ApprovalTier, ...]:
+        for number, (lower, higher) in enumerate(pairwise(tiers), start=1):
+            if higher.above_usd <= lower.above_usd:
+                limit = f"more than the tier before, {_written(lower.above_usd)}"
+                raise wrong(
+                    f"approvals.tiers.{number}.above_usd", _written(higher.above_usd), limit
+                )
+            if higher.needed < lower.needed:
+                limit = f"no fewer than the tier before, {lower.needed}"
+                raise wrong(f"approvals.tiers.{number}.needed", higher.needed, limit)
+        return tiers
+
+    def tier_of(self, value_usd8: int) -> ApprovalTier | None:
+        """The tier of a deal's value in 1e-8 USD; None if nobody has to approve it."""
+        above = [tier for tier in self.tiers if value_usd8 > tier.above_usd]
+        return above[-1] if above else None
+
+
+class VelocityLimit(_Part):
+    """How many deals, and how much, one user or one bank may have within a window."""
+
+    per: Literal["user", "bank"]
+    window_seconds: _Seconds
+    max_deals: Annotated[int, Field(strict=True, ge=1, lt=2**31)] | None = None
+    max_usd: Usd | None = None
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> "VelocityLimit":
+        if self.max_deals is None and self.max_usd is None:
+            raise wrong("velocity", self.per, "max_deals, max_usd, or both")
+        return self
+
+
+class DealPolicy(_Part):
+    """The whole document. Whatever no rule allows is denied."""
+
+    version: PolicyVersion
+    rules: Annotated[tuple[Rule, ...], Field(min_length=1, max_length=200)]
+    """The first one that fits decides."""
+    approvals: ApprovalPolicy = ApprovalPolicy()
+    velocity: Annotated[tuple[VelocityLimit, ...], Field(max_length=20)] = ()
+    freeze: FreezePolicy = FreezePolicy()
+    exit: ExitPolicy = ExitPolicy()
+    halts: HaltPolicy = HaltPolicy()
+
+    @field_validator("rules")
+    @classmethod
+    def _names_differ(cls, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+        names = [rule.name for rule in rules]
+        doubled = next((name for name in names if names.count(name) > 1), None)
+        if doubled is not None:
+            raise wrong("rules", doubled, "a name of its own for each rule")
+        return rules
+
+    @classmethod
+    def parse(cls, fields: object) -> Self:
+        """Validate what came from outside.
+
+        Raises `InvalidConfiguration` naming the first field that is wrong.
+        """
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            problem = invalid_input_from(error).problem
+            raise wrong(problem.field or "document", problem.value, problem.limit) from None
+
+    @property
+    def content(self) -> str:
+        """The document as JSON in one way only: keys sorted, nothing that is not set."""
+        fields = self.model_dump(mode="json", exclude_none=True)
+        return json.dumps(fields, sort_keys=True, separators=(",", ":"))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the content, hexadecimal."""
+        return hashlib.sha256(self.content.encode()).hexdigest()
+
+    def pinned(self) -> "PinnedPolicy":
+        """What a deal keeps of it."""
+        return PinnedPolicy(
+            version=self.version, freeze=self.freeze, exit=self.exit, halts=self.halts
+        )
+
+
+class PinnedPolicy(_Part):
+    """What a deal keeps of the version that it was admitted by, to its end."""
+
+    version: PolicyVersion
+    freeze: FreezePolicy
+    exit: ExitPolicy
+    halts: HaltPolicy
+
+
 def wrong(field: str, value: object, limit: object) -> InvalidConfiguration:
     """The error of a document that cannot be used as it is."""
     return InvalidConfiguration(
@@ -129,14 +354,3 @@ def wrong(field: str, value: object, limit: object) -> InvalidConfiguration:
         limit=limit,
         next_action="correct the deal policy, then run `deal policy lint`",
     )
-
-
-def digest_of_content(content: str) -> str:
-    """SHA-256 (hexadecimal) of a document's content."""
-    return hashlib.sha256(content.encode()).hexdigest()
-
-
-def canonical(document: BaseModel) -> str:
-    """A document as JSON in one way only: keys sorted, nothing that is not set."""
-    fields = document.model_dump(mode="json", exclude_none=True)
-    return json.dumps(fields, sort_keys=True, separators=(",", ":"))

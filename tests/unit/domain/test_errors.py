@@ -9,6 +9,8 @@ from domain.errors import DealError, InvalidInput, Problem, error_from, errors_b
 EXIT_CODES = {
     "failed": 1,
     "conflict": 1,
+    "outdated": 1,
+    "policy_denied": 5,
     "redemption_frozen": 1,
     "simulation_failed": 1,
     "transaction_replaced": 1,

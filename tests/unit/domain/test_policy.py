@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from domain.amounts import BASIS_POINTS
 from domain.deals import invalid_input_from
 from domain.errors import InvalidConfiguration
-from domain.policy import ExitPolicy, FreezePolicy, HaltPolicy, canonical, digest_of_content
+from domain.policy import DealPolicy, ExitPolicy, FreezePolicy, HaltPolicy, Rule
 
 DAY = timedelta(days=1)
 
@@ -87,10 +87,90 @@ def test_no_other_health_factor_is_one(text: str) -> None:
         ExitPolicy(danger_health_factor=text)
 
 
-def test_equal_documents_have_one_digest() -> None:
-    one, other = HaltPolicy(), HaltPolicy(on_reducing="unwind")
-    assert canonical(one) == canonical(other) == '{"on_reducing":"unwind"}'
-    assert digest_of_content(canonical(one)) == digest_of_content(canonical(other))
-    assert digest_of_content(canonical(one)) != digest_of_content(
-        canonical(HaltPolicy(on_reducing="hold"))
+# -- the document ---------------------------------------------------------------------------------
+
+ALLOW = {"name": "traders", "effect": "allow", "roles": ["trader"]}
+DENY = {"name": "else", "effect": "deny"}
+
+
+def document(**fields: Any) -> dict[str, Any]:
+    return {"version": 1, "rules": [ALLOW, DENY], **fields}
+
+
+def tiers(*pairs: tuple[str, int]) -> dict[str, Any]:
+    return {"tiers": [{"above_usd": above, "needed": needed} for above, needed in pairs]}
+
+
+def test_a_document_survives_its_own_content() -> None:
+    policy = DealPolicy.parse(
+        document(
+            approvals=tiers(("2_000_000", 1), ("5000000.5", 2)),
+            velocity=[{"per": "bank", "window_seconds": 3600, "max_usd": "1e6"}],
+        )
     )
+    again = DealPolicy.model_validate_json(policy.content)
+    assert again == policy
+    assert again.digest == policy.digest
+    assert '"above_usd":"5000000.5"' in policy.content
+    assert DealPolicy.parse(document(version=2)).digest != policy.digest
+
+
+def test_a_deal_keeps_the_version_and_what_it_says_of_the_way_out() -> None:
+    policy = DealPolicy.parse(document(version=7, exit={"attempts": 9}))
+    pinned = policy.pinned()
+    assert (pinned.version, pinned.exit.attempts) == (7, 9)
+    assert (pinned.freeze, pinned.halts) == (FreezePolicy(), HaltPolicy())
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"version": 0}, "version"),
+        ({"rules": []}, "rules"),
+        ({"rules": [DENY, DENY]}, "rules"),
+        ({"rules": [{**ALLOW, "roles": []}]}, "rules.0.roles"),
+        ({"rules": [{**ALLOW, "roles": ["boss"]}]}, "rules.0.roles.0"),
+        ({"rules": [{**ALLOW, "hours": ["08:00-08:00"]}]}, "rules.0.hours"),
+        ({"rules": [{**ALLOW, "hours": ["8-9"]}]}, "rules.0.hours.0"),
+        ({"rules": [{**ALLOW, "max_usd": "0"}]}, "rules.0.max_usd"),
+        ({"rules": [{**ALLOW, "max_usd": 0.5}]}, "rules.0.max_usd"),
+        ({"rules": [{**ALLOW, "max_eth": "1"}]}, "rules.0.max_eth"),
+        ({"approvals": tiers(("2", 1), ("2", 2))}, "approvals.tiers"),
+        ({"approvals": tiers(("2", 2), ("3", 1))}, "approvals.tiers"),
+        ({"velocity": [{"per": "user", "window_seconds": 1}]}, "velocity.0"),
+        ({"exit": {"first_slippage_bps": 99, "max_slippage_bps": 9}}, "exit"),
+    ],
+)
+def test_what_makes_no_sense_is_named(fields: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidConfiguration) as caught:
+        DealPolicy.parse(document(**fields))
+    assert caught.value.problem.field == field
+    assert "deal policy lint" in caught.value.problem.next_action
+
+
+def test_what_is_no_document_at_all_is_named_too() -> None:
+    with pytest.raises(InvalidConfiguration):
+        DealPolicy.parse(["rules"])
+
+
+def test_hours_past_midnight_are_the_rest_of_the_day_and_its_beginning() -> None:
+    rule = Rule.model_validate({**DENY, "weekdays": ["tue"], "hours": ["22:00-06:30"]})
+    day = 1_440
+    assert rule.times == ((day, day + 390), (day + 1_320, 2 * day))
+    held = [rule.holds_at(minute) for minute in (day - 1, day, day + 390, 2 * day - 1, 2 * day)]
+    assert held == [False, True, False, True, False]
+
+
+def test_a_rule_that_says_nothing_more_is_for_everything() -> None:
+    assert Rule.model_validate(DENY).is_catch_all
+    assert not Rule.model_validate(ALLOW).is_catch_all
+    assert not Rule.model_validate({**DENY, "max_usd": "1"}).is_catch_all
+
+
+def test_a_tier_is_for_what_is_worth_more() -> None:
+    approvals = DealPolicy.parse(document(approvals=tiers(("2", 1), ("5", 2)))).approvals
+    needed = []
+    for value in (2 * 10**8, 2 * 10**8 + 1, 5 * 10**8, 6 * 10**8):
+        tier = approvals.tier_of(value)
+        needed.append(0 if tier is None else tier.needed)
+    assert needed == [0, 1, 1, 2]
