@@ -16,8 +16,11 @@ Connections = Callable[[], AbstractAsyncContextManager[AsyncConnection[TupleRow]
 """Where a connection comes from for one read: a pool's `connection`, or `single_connection`."""
 
 
-def single_connection(database_url: str) -> Connections:
-    """Open one connection a read: what a command that reads once needs."""
+def single_connection(database_url: str, variable: str = "DEAL_DATABASE_URL") -> Connections:
+    """Open one connection each time: what a command that reads or changes once needs.
+
+    `variable` is where the URL is set, to be named if it cannot be read.
+    """
 
     @asynccontextmanager
     async def connection() -> AsyncIterator[AsyncConnection[TupleRow]]:
@@ -28,8 +31,8 @@ def single_connection(database_url: str) -> Connections:
         except psycopg.ProgrammingError:
             # The driver's own message repeats the text, and with it the password.
             raise InvalidConfiguration(
-                "DEAL_DATABASE_URL cannot be read",
-                field="DEAL_DATABASE_URL",
+                f"{variable} cannot be read",
+                field=variable,
                 limit="postgresql://user:password@host:port/database",
                 next_action="correct the URL; its password must be percent-encoded",
             ) from None

@@ -346,6 +346,7 @@ class Stack:
             if name not in _TEMPORAL_PLACE:
                 del environment[name]
         environment["DEAL_DATABASE_URL"] = postgres.url(self.folder, "deal_reader")
+        environment["DEAL_CONTROL_DATABASE_URL"] = postgres.url(self.folder, "deal_control")
         environment["DEAL_REDIS_URL"] = redis.url(services.redis_port)
         environment["DEAL_FEE_ADDRESS"] = self._state.fee
         if not self._external_temporal():

@@ -159,3 +159,14 @@ def test_each_role_sees_only_what_is_its_own() -> None:
     assert "treasury_address" not in SignerSettings.model_fields
     for kind in (ChainWorkerSettings, DealsWorkerSettings, ClientSettings):
         assert "keystore_file" not in kind.model_fields
+
+
+def test_the_control_database_is_asked_for_only_where_it_is_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DEAL_DATABASE_URL", DATABASE)
+    with pytest.raises(InvalidConfiguration) as caught:
+        ClientSettings.load().control_database()
+    assert caught.value.problem.field == "DEAL_CONTROL_DATABASE_URL"
+    monkeypatch.setenv("DEAL_CONTROL_DATABASE_URL", DATABASE)
+    assert ClientSettings.load().control_database() == DATABASE

@@ -51,9 +51,10 @@ class Settings(BaseSettings):
                 limit=problem.limit,
                 next_action=f"set {name}, or start the local stack with `deal local up`",
             ) from None
-        database = getattr(settings, "database_url", None)
-        if database is not None:
-            remember_address(database.get_secret_value())
+        for name in ("database_url", "control_database_url"):
+            database = getattr(settings, name, None)
+            if database is not None:
+                remember_address(database.get_secret_value())
         return settings
 
     @classmethod
@@ -133,5 +134,19 @@ class ClientSettings(Settings):
     """Command line and API: read the records, talk to Temporal."""
 
     database_url: SecretStr
+    control_database_url: SecretStr | None = None
+    """As the role deal_control; only what changes who may do what, policies and halts needs it."""
     treasury_address: Address | None = None
     web_ui: str | None = None
+
+    def control_database(self) -> str:
+        """The URL to change with; raises `InvalidConfiguration` if there is none."""
+        if self.control_database_url is None:
+            raise InvalidConfiguration(
+                "this command changes the control database, and it is not named",
+                field="DEAL_CONTROL_DATABASE_URL",
+                limit="postgresql://deal_control@host:port/database",
+                next_action="set DEAL_CONTROL_DATABASE_URL, or start the local stack with "
+                "`deal local up`",
+            )
+        return self.control_database_url.get_secret_value()
