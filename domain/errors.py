@@ -200,6 +200,12 @@ class SimulationFailed(DealError):
     code = "simulation_failed"
 
 
+class NoPrediction(DealError):
+    """The chain's nodes cannot run a deal dry; whether it goes on without is for the policy."""
+
+    code = "no_prediction"
+
+
 class TransactionReverted(DealError):
     """A transaction was mined and reverted; its nonce is used and its effects are undone."""
 

@@ -28,6 +28,11 @@ def settle(outcomes: Iterable[StepOutcome], last: Position) -> Settlement:
     for outcome in outcomes:
         ether += outcome.treasury_changes.get(Asset.ETHER, 0)
         par += outcome.treasury_changes.get(Asset.PAR, 0)
+    return valued(ether, par, last)
+
+
+def valued(ether: int, par: int, last: Position) -> Settlement:
+    """These changes of the treasury's balances, valued at the prices of a position."""
     profit = value_usd8(ether, ETHER_DECIMALS, last.ether_price_usd8)
     profit += value_usd8(par, last.par_decimals, last.par_price_usd8)
     return Settlement(ether_wei=ether, par=par, profit_usd8=profit)

@@ -290,11 +290,28 @@ class Inclusion(_Model):
         return self.gas_used * self.effective_gas_price
 
 
+class Swap(_Model):
+    """One exchange with the pool, in units: par tokens for discount tokens, or `selling` back."""
+
+    spent: Units
+    received: Units
+    selling: bool = False
+
+
+class Course(_Model):
+    """What happened between the calls of a batch, of which its end shows nothing any more."""
+
+    max_ltv_bps: Annotated[int, Field(ge=0)]
+    max_exposure_bps: Annotated[int, Field(ge=0)]
+    swaps: tuple[Swap, ...] = ()
+
+
 class StepOutcome(_Model):
     """A confirmed batch: its receipts, what they changed, and the deal's account right after.
 
     `changes` are the deal account's, ether without gas; `treasury_changes` the treasury's, ether
-    with the gas it paid. `problem` says why the step did not do what it promised.
+    with the gas it paid. `problem` says why the step did not do what it promised. `course` is
+    missing in what was recorded before there was one, and where somebody else has sent the batch.
     """
 
     key: BatchKey
@@ -303,6 +320,7 @@ class StepOutcome(_Model):
     treasury_changes: dict[Asset, SignedUnits]
     position: Position
     problem: Problem | None = None
+    course: Course | None = None
 
     @property
     def gas_used(self) -> int:

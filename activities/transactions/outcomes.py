@@ -15,6 +15,7 @@ from activities.transactions.receipts import (
     gas_paid_for,
     inclusions_of,
 )
+from domain.courses import course_of
 from domain.errors import (
     DealError,
     Problem,
@@ -69,13 +70,16 @@ class OutcomeReader:
             for change in changes_of(effects, party, batch, inclusions, sighting)
         )
         home[Asset.ETHER] = home.get(Asset.ETHER, 0) - gas_paid_for(batch, inclusions)
+        position = await self._position_after(order, inclusions, reads, sighting.extra)
+        router = self._profile.contract("uniswap_router")
         return StepOutcome(
             key=batch.key,
             inclusions=inclusions,
             changes=added_up(changes),
             treasury_changes=home,
-            position=await self._position_after(order, inclusions, reads, sighting.extra),
+            position=position,
             problem=await self._problem(batch, inclusions, changes, sighting),
+            course=course_of(position, changes, with_pool=[i.to == router for i in batch.intents]),
         )
 
     async def _position_after(

@@ -157,6 +157,20 @@ async def test_all_of_it_is_mined_in_one_block_and_leaves_ether_and_the_profit(
     assert (await desk.position()).is_empty
 
 
+async def test_what_a_run_owed_held_and_swapped_in_between_is_told(funded: Desk) -> None:
+    outcome = await run_in_one_block(funded.sized(cycles=3))
+    course = outcome.course
+    assert course is not None
+    assert (outcome.position.ltv_bps, outcome.position.exposure_bps) == (0, 0)
+    assert course.max_ltv_bps == 2_334  # 7,000 of 30,000 USD
+    assert 1_900 < course.max_exposure_bps <= 2_500
+    assert len(course.swaps) == 3
+    gained = sum(swap.received - swap.spent for swap in course.swaps)
+    fees = 3 * 7_000 * DOLLAR // 100
+    assert 0 <= gained - outcome.changes[Asset.PAR] < fees
+    assert not any(swap.selling for swap in course.swaps)
+
+
 async def test_the_gas_limits_are_what_was_simulated_and_the_margin(funded: Desk) -> None:
     batch = await funded.prepare(Step.RUN)
     delivery = await funded.deliver(await funded.signed(batch))

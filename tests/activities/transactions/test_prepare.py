@@ -25,7 +25,7 @@ from domain.errors import (
 from domain.identifiers import ChainId
 from domain.transactions import Asset, PreparedBatch
 from tests.activities.chain import CHAIN, DOLLAR, ETHER, GWEI, OWNER
-from tests.activities.desk import MODULE, UP_TO_BORROW, UP_TO_REDEEM, UP_TO_SWAP, Desk
+from tests.activities.desk import BORROWED, MODULE, UP_TO_BORROW, UP_TO_REDEEM, UP_TO_SWAP, Desk
 from tests.activities.rpc.front import front_of
 
 WHOLE_DEAL = (*UP_TO_REDEEM, Step.SETTLE, Step.SWEEP)
@@ -58,6 +58,18 @@ async def test_simulated_changes_are_those_of_the_receipts_in_every_step(desk: D
         assert changes == simulated, step
         seen |= batch.simulated_changes.keys()
     assert seen == set(Asset)
+
+
+async def test_the_course_of_a_step_is_where_it_ended_and_what_it_swapped(desk: Desk) -> None:
+    for step in WHOLE_DEAL:
+        outcome = await desk.run(step)
+        course, position = outcome.course, outcome.position
+        assert course is not None
+        if step is not Step.SETTLE:  # before which it owed
+            assert course.max_ltv_bps == position.ltv_bps
+        swaps = [(swap.spent, swap.received, swap.selling) for swap in course.swaps]
+        received = outcome.changes.get(Asset.DISCOUNT, 0)
+        assert swaps == ([(BORROWED, received, False)] if step is Step.SWAP else []), step
 
 
 async def test_every_batch_is_one_that_the_signer_accepts(desk: Desk) -> None:

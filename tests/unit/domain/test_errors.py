@@ -12,6 +12,7 @@ EXIT_CODES = {
     "outdated": 1,
     "policy_denied": 5,
     "redemption_frozen": 1,
+    "no_prediction": 1,
     "simulation_failed": 1,
     "transaction_replaced": 1,
     "transaction_reverted": 1,
