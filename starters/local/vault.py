@@ -24,6 +24,7 @@ from starters.local.cache import cache_dir, exclusive
 from starters.local.errors import LocalStackError
 from starters.local.logs import tail
 from starters.local.programs import BUILD_SECONDS, go_folders, go_program, run_go, works
+from starters.local.telling import Telling
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -229,27 +230,16 @@ def _unexpected(why: str) -> LocalStackError:
 
 def main() -> int:
     """Find or build Vault; print where it is, or in one line what is missing."""
+    telling = Telling()
     try:
-        found = ensure_vault(_Progress())
+        found = ensure_vault(telling)
     except LocalStackError as error:
+        telling.end()
         sys.stderr.write(f"{error}\n")
         return 1
+    telling.end()
     sys.stdout.write(f"{'vault':14} {found}\n")
     return 0
-
-
-class _Progress:
-    """Writes on one line of a terminal; into a log only what is new, not every second."""
-
-    def __init__(self) -> None:
-        self._last = ""
-
-    def __call__(self, line: str) -> None:
-        if sys.stderr.isatty():
-            sys.stderr.write(f"\r{line}\033[K")
-        elif (what := line.partition(" (")[0]) != self._last:
-            self._last = what
-            sys.stderr.write(f"{line}\n")
 
 
 if __name__ == "__main__":
