@@ -66,10 +66,7 @@ class SealedSeeds:
         Raises `NotFound` for a generation that is not there, and `InvalidConfiguration` if it
         cannot be decrypted.
         """
-        sealed = await self._read()
-        if generation not in sealed.generations:
-            raise _no_such_generation(self._path, generation, sealed.newest)
-        seed = await self._key.decrypt(sealed.generations[generation], self._context(generation))
+        seed = await self._decrypted(generation)
         try:
             if len(seed) != SEED_BYTES:
                 raise _foreign(self._path)
@@ -99,15 +96,51 @@ class SealedSeeds:
         await self._key.rotate()
         for _ in range(_ATTEMPTS):
             sealed = await self._read()
-            rewrapped = {
+            rewrapped = await self._rewrapped(sealed)
+            if rewrapped is not None and await self._wrote(sealed, rewrapped):
+                await self._retire_before(Sealed(rewrapped, sealed.version).oldest_key)
+                return
+        raise self._overtaken()
+
+    async def _decrypted(self, generation: int) -> SecretBytes:
+        """A seed, read again if its wrapping was changed and the old one retired meanwhile."""
+        for _ in range(_ATTEMPTS):
+            sealed = await self._read()
+            if generation not in sealed.generations:
+                raise _no_such_generation(self._path, generation, sealed.newest)
+            ciphertext = sealed.generations[generation]
+            try:
+                return await self._key.decrypt(ciphertext, self._context(generation))
+            except InvalidConfiguration:
+                if not await self._is_overtaken(sealed):
+                    raise
+        raise self._overtaken()
+
+    async def _rewrapped(self, sealed: Sealed) -> dict[int, str] | None:
+        """All under the newest version; None if others have retired what it was read as."""
+        try:
+            return {
                 generation: await self._key.rewrap(ciphertext, self._context(generation))
                 for generation, ciphertext in sealed.generations.items()
             }
-            if await self._wrote(sealed, rewrapped):
-                # Of what is kept now; a generation added meanwhile is of this version or a later.
-                await self._key.retire_before(Sealed(rewrapped, 0).oldest_key)
-                return
-        raise self._overtaken()
+        except InvalidConfiguration:
+            if not await self._is_overtaken(sealed):
+                raise
+            return None
+
+    async def _is_overtaken(self, sealed: Sealed) -> bool:
+        return (await self._read()).version != sealed.version
+
+    async def _retire_before(self, oldest: int) -> None:
+        """Retire the versions that nothing kept needs; what was added meanwhile is of a later one.
+
+        Of two that retire at once the slower may have allowed again what the other has retired.
+        Whoever retires looks again afterwards, so the last one of them leaves it as it should be.
+        """
+        retired = 0
+        while oldest > retired:
+            await self._key.retire_before(oldest)
+            retired, oldest = oldest, (await self._read()).oldest_key
 
     def _context(self, generation: int) -> str:
         """What the ciphertext is bound to: it decrypts as this generation at this path only."""

@@ -28,6 +28,7 @@ from activities.signing.providers.open import open_keys
 from activities.signing.providers.provider import FEE, TREASURY, KeyRef, deal_key
 from activities.signing.providers.settings import KeySettings
 from activities.signing.providers.vault import VaultKeyProvider
+from activities.vault.transit import TransitKey
 from domain.errors import Conflict, InvalidConfiguration, NotFound, SigningRefused, Unavailable
 from domain.transactions import Intent
 from tests.activities.signing.samples import STRANGER
@@ -243,6 +244,64 @@ async def test_rotations_at_once_lose_nothing(
     # After one more, alone, everything is under one version again.
     await keys.rotate_wrapping()
     assert len({text.split(":")[1] for text in kept(vault, role).values()}) == 1
+
+
+def rotated_after_reading(
+    monkeypatch: pytest.MonkeyPatch, keys: VaultKeyProvider, other: VaultKeyProvider
+) -> list[int]:
+    """Have another process change the wrapping right after the next reading of the seeds."""
+    read, versions = keys._seeds._read, list[int]()
+
+    async def read_and_be_overtaken() -> Any:
+        sealed = await read()
+        versions.append(sealed.version)
+        if len(versions) == 1:
+            await other.rotate_wrapping()
+        return sealed
+
+    monkeypatch.setattr(keys._seeds, "_read", read_and_be_overtaken)
+    return versions
+
+
+async def test_a_seed_whose_wrapping_is_retired_while_it_is_read_is_read_again(
+    role: Role, keys: VaultKeyProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = await keys.address(TREASURY)
+    async with opened(role) as other:
+        versions = rotated_after_reading(monkeypatch, keys, other)
+        assert await keys.address(TREASURY) == account
+    assert versions[0] < versions[-1]
+
+
+async def test_a_new_wrapping_that_another_overtakes_begins_again(
+    vault: VaultServer, role: Role, keys: VaultKeyProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = await keys.address(TREASURY)
+    async with opened(role) as other:
+        versions = rotated_after_reading(monkeypatch, keys, other)
+        await keys.rotate_wrapping()
+    assert versions[0] < versions[-1]
+    assert {text[:9] for text in kept(vault, role).values()} == {"vault:v3:"}
+    assert await keys.address(TREASURY) == account
+
+
+async def test_the_slower_of_two_new_wrappings_allows_nothing_again_that_was_retired(
+    vault: VaultServer, role: Role, keys: VaultKeyProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retire, asked = TransitKey.retire_before, list[int]()
+    async with opened(role) as other:
+
+        async def after_another(key: TransitKey, version: int) -> None:
+            asked.append(version)
+            if len(asked) == 1:  # the other one comes between the writing and the retiring
+                await other.rotate_wrapping()
+            await retire(key, version)
+
+        monkeypatch.setattr(TransitKey, "retire_before", after_another)
+        await keys.rotate_wrapping()
+    assert asked[:2] == [2, 3]  # the other one's before ours
+    kept_key = vault.admin.secrets.transit.read_key(role.name)["data"]
+    assert kept_key["min_decryption_version"] == kept_key["latest_version"] == 3
 
 
 async def test_whoever_is_always_overtaken_gives_up_and_changes_nothing(
