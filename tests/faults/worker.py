@@ -25,7 +25,6 @@ from temporalio.worker import Worker
 import workers.chain
 import workers.deals
 import workers.signer
-from activities.signing.providers.local import LocalKeyProvider, named_keystore
 from tests.faults.batches import LedgerBatches
 from tests.faults.ledger import LedgerBuilder, review_ledger
 from tests.faults.wrapping import wrap_all
@@ -38,6 +37,8 @@ from workers.runtime.settings import (
 
 FOLDER: Final = "FAULTS_FOLDER"
 _DATABASE_ROLES: Final = {"deals": "deal_records", "chain": "deal_engine", "signer": "deal_signer"}
+_OF_ONE_PROCESS: Final = ("DEAL_METRICS_ADDRESS", "DEAL_HEALTH_ADDRESS")
+"""What only one of several processes on an address could serve."""
 _LOOK_SECONDS: Final = 0.1
 _PAUSE_SECONDS: Final = 0.5
 _SIGNALS: Final = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
@@ -59,8 +60,6 @@ class Supervisor:
         self._folder = folder
         self._running: dict[str, int] = {}
         self._not_before: dict[str, float] = {}
-        # Opening takes a second of pure computation, which every restart would have to wait for.
-        self._keys = open_keys()
 
     def run(self) -> None:
         """Run until SIGTERM; then end all members and wait for them."""
@@ -112,11 +111,12 @@ class Supervisor:
             os.environ["DEAL_READY_FILE"] = str(
                 self._folder / "ready" / f"{member.name}.{os.getpid()}"
             )
-            del os.environ["DEAL_METRICS_ADDRESS"]
+            for shared in _OF_ONE_PROCESS:
+                os.environ.pop(shared, None)
             if member.role == "signer":
                 _forget_nodes()
             wrap_all(member.role, self._folder / "crashes")
-            ROLES[member.role](self._keys)
+            ROLES[member.role]()
             status = 0
         except BaseException:  # the log is the only one to be told
             traceback.print_exc()
@@ -130,12 +130,6 @@ def _forget_nodes() -> None:
     """The supervisor has every role's settings; the signer's have no endpoint."""
     for name in [name for name in os.environ if name.startswith("DEAL_CHAIN_")]:
         del os.environ[name]
-
-
-def open_keys() -> LocalKeyProvider:
-    """The keys that the environment names."""
-    settings = SignerSettings.load()
-    return LocalKeyProvider.open(named_keystore(settings), settings.environment)
 
 
 def run_chain() -> None:
@@ -156,7 +150,7 @@ def run_chain() -> None:
     )
 
 
-def run_signer(_keys: LocalKeyProvider) -> None:
+def run_signer() -> None:
     """Run a signer that allows it, opening its keys by itself: a fork must not share them."""
     workers.signer.Signer = partial(workers.signer.Signer, review=review_ledger)  # type: ignore[misc, assignment]
     run_process("signer", SignerSettings, workers.signer.build)
@@ -172,10 +166,10 @@ def run_deals() -> None:
     run_process("deals", DealsWorkerSettings, workers.deals.build)
 
 
-ROLES: Final[dict[str, Callable[[LocalKeyProvider], None]]] = {
-    "chain": lambda _: run_chain(),
+ROLES: Final[dict[str, Callable[[], None]]] = {
+    "chain": run_chain,
     "signer": run_signer,
-    "deals": lambda _: run_deals(),
+    "deals": run_deals,
 }
 
 
