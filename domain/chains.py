@@ -138,6 +138,8 @@ class TimelockProfile(_Profile):
     """Swaps the owners of the treasury's Safe."""
     min_delay_seconds: Annotated[int, Field(ge=1)] = 3_600
     """The delay that the timelock must have at the least."""
+    since_block: Annotated[int, Field(ge=0)] = 0
+    """The block in which it was deployed: from there its log tells who was given roles."""
 
 
 class ModuleProfile(_Profile):

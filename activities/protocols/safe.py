@@ -12,6 +12,13 @@ from domain.safe import SafeTransaction
 NONCE: Final = Function("nonce()", ("uint256",))
 OWNERS: Final = Function("getOwners()", ("address[]",))
 THRESHOLD: Final = Function("getThreshold()", ("uint256",))
+MODULES_PAGINATED: Final = Function(
+    "getModulesPaginated(address,uint256)", ("address[]", "address")
+)
+SENTINEL: Final = "0x" + "00" * 19 + "01"
+"""Where a Safe's lists begin and end."""
+GUARD_SLOT: Final = "0x" + keccak(b"guard_manager.guard.address").hex()
+"""Where a Safe keeps its guard's address. Source: `GuardManager.sol`."""
 VERSION: Final = Function("VERSION()", ("string",))
 TRANSACTION_HASH: Final = Function(
     "getTransactionHash(address,uint256,bytes,uint8,uint256,uint256,uint256,address,address,uint256)",

@@ -3,7 +3,7 @@
 from typing import Final
 
 from activities.protocols import safe
-from activities.protocols.abi import Function, address_of
+from activities.protocols.abi import Function, address_of, event_topic
 from activities.protocols.multicall import Read
 from domain.chains import ChainProfile
 from domain.hashing import keccak
@@ -28,6 +28,8 @@ MIN_DELAY: Final = Function("getMinDelay()", ("uint256",))
 STATE: Final = Function("getOperationState(bytes32)", ("uint8",))
 TIMESTAMP: Final = Function("getTimestamp(bytes32)", ("uint256",))
 HAS_ROLE: Final = Function("hasRole(bytes32,address)", ("bool",))
+ROLE_GRANTED_TOPIC: Final = event_topic("RoleGranted(bytes32,address,address)")
+"""Topics 1 and 2 are the role and the account."""
 OWNER: Final = Function("owner()", ("address",))
 
 TREASURY: Final = Function("treasury()", ("address",))

@@ -1,5 +1,6 @@
 """`deal config check`: do the profiles, the address manifests and the nodes agree?"""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain as chained
@@ -13,7 +14,7 @@ from rich.text import Text
 from domain.chains import ChainProfile
 from domain.errors import DealError, InvalidConfiguration, Problem
 from domain.identifiers import Address
-from starters.cli.config_timelock import check_timelock, needed_contracts
+from starters.cli import config_safe, config_timelock
 from starters.cli.node import Node, public_name
 from starters.cli.output import Output, print_json, show
 from starters.cli.session import load_config_settings
@@ -76,7 +77,7 @@ def check(output: Output) -> None:
 
 
 def check_endpoint(profile: ChainProfile, endpoint: str, fee: Address | None) -> list[Finding]:
-    """Ask one node for its chain id, for every contract in the manifest, and for the timelock.
+    """Ask one node for its chain id, every contract in the manifest, the timelock and the Safe.
 
     `fee` is the account that speaks to the timelock.
     """
@@ -91,9 +92,13 @@ def check_endpoint(profile: ChainProfile, endpoint: str, fee: Address | None) ->
             error = None if node.has_code(address) else _missing(profile, contract, address)
             missing |= {contract} if error else set()
             found.append(Finding(profile.chain_id, name, f"contract {contract}", error))
-        if not missing & needed_contracts(profile):
-            for look, problem in check_timelock(profile, node, fee):
-                found.append(Finding(profile.chain_id, name, look, problem))
+        looks: list[Iterator[tuple[str, DealError | None]]] = []
+        if not missing & config_timelock.needed_contracts(profile):
+            looks.append(config_timelock.check_timelock(profile, node, fee))
+        if not missing & config_safe.needed_contracts(profile):
+            looks.append(config_safe.check_safe(profile, node))
+        for look, problem in chained.from_iterable(looks):
+            found.append(Finding(profile.chain_id, name, look, problem))
     except DealError as error:
         found.append(Finding(profile.chain_id, name, "node", error))
     return found

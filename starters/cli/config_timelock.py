@@ -3,16 +3,16 @@
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from eth_abi.exceptions import DecodingError
-
 from activities.protocols import timelock
 from activities.protocols.abi import Function, address_of
 from domain.chains import ChainProfile
 from domain.errors import DealError, InvalidConfiguration
 from domain.identifiers import Address
+from starters.cli.config_reading import read
 from starters.cli.node import Node
 
 _ADMIN_ROLE: Final = bytes(32)
+_NAMES: Final = {"DEFAULT_ADMIN_ROLE": _ADMIN_ROLE, **timelock.ROLES}
 _ANYBODY: Final = "0x" + 40 * "0"
 """OpenZeppelin's executor role, given to the zero address, is everybody's."""
 
@@ -38,6 +38,7 @@ def check_timelock(
         for role in timelock.ROLES:
             yield f"timelock {role}", _error(look.role, role, fee)
         yield "timelock powers of the fee account", _error(look.no_administrator, fee)
+        yield "timelock holders of roles", _error(look.holders, fee)
     yield "timelock executors", _error(look.executors)
     for contract in _owned(profile):
         yield f"owner of {contract}", _error(look.owner, contract)
@@ -119,24 +120,64 @@ class _Look:
                 next_action="find out who owns it; correct the address manifest if that is wrong",
             )
 
+    def holders(self, fee: Address) -> None:
+        """Whoever else was ever granted a role, and has it still."""
+        known = {_ADMIN_ROLE: self._timelock} | dict.fromkeys(timelock.ROLES.values(), fee)
+        told_of = {role: f"timelock.roles.{name}" for name, role in _NAMES.items()}
+        granted = self._granted()
+        if (_ADMIN_ROLE, self._timelock) not in granted:
+            raise self._forgotten()
+        further = [
+            (told_of[role], account)
+            for role, account in granted
+            if role in known and account != known[role] and self._has(role, account)
+        ]
+        # That the fee account gives roles has a check of its own.
+        further = [each for each in further if each != (told_of[_ADMIN_ROLE], fee)]
+        if further:
+            raise InvalidConfiguration(
+                "others than the fee account have roles of the timelock",
+                field=further[0][0],
+                value=further[0][1],
+                limit="the fee account, and the timelock itself as administrator",
+                actual=", ".join(f"{account} {role}" for role, account in further),
+                next_action="find out who they are; have the timelock revoke their roles",
+            )
+
+    def _granted(self) -> list[tuple[bytes, str]]:
+        """Each role and account that the timelock's log tells of, in its order, once.
+
+        The zero address is nobody; for the role where it is everybody there is another check.
+        """
+        logs = self._node.logs(
+            self._timelock, timelock.ROLE_GRANTED_TOPIC, self._profile.timelock.since_block
+        )
+        told = (log["topics"] for log in logs)
+        return list(
+            dict.fromkeys(
+                (bytes.fromhex(topics[1][2:]), address_of("0x" + topics[2][-40:]))
+                for topics in told
+                if int(topics[2], 16)
+            )
+        )
+
+    def _forgotten(self) -> InvalidConfiguration:
+        """The first grant is the timelock's own, by its constructor."""
+        return InvalidConfiguration(
+            "the node's logs do not reach back to the timelock's beginning: who else has roles "
+            "cannot be told",
+            field="timelock.since_block",
+            value=self._profile.timelock.since_block,
+            limit="the block in which it was deployed, or an earlier one, on a node that has it",
+            next_action="correct since_block, or ask an archive node",
+        )
+
     def _has(self, role: bytes, account: str) -> bool:
         return bool(self._read(timelock.HAS_ROLE, role, account))
 
     def _read(self, function: Function, *arguments: object, of: str | None = None) -> Any:  # noqa: ANN401 - what the ABI says
         name = of or self._profile.timelock.contract
-        address = self._profile.contract(name)
-        answer = self._node.call(address, function.encode(*arguments))
-        try:
-            (value,) = function.decode_result(bytes.fromhex(answer.removeprefix("0x")))
-        except (DecodingError, ValueError):
-            raise InvalidConfiguration(
-                f"{name} does not answer {function.signature}",
-                field=f"contracts.{name}",
-                value=address,
-                limit=f"a contract with {function.signature}",
-                actual=answer[:66],
-                next_action=f"correct the address manifest of chain {self._profile.chain_id}",
-            ) from None
+        (value,) = read(self._profile, self._node, name, function, *arguments)
         return value
 
 

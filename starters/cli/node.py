@@ -9,6 +9,10 @@ from urllib.parse import urlsplit
 from domain.errors import InvalidConfiguration, Unavailable
 
 _TIMEOUT_SECONDS: Final = 5
+_TOO_MANY: Final = object()
+"""What stands for the answer of a node that gives no logs of so many blocks."""
+_FEWEST_BLOCKS: Final = 500
+"""Every node gives the logs of so many at once."""
 
 
 class Node:
@@ -46,7 +50,43 @@ class Node:
         """How many transactions an account has sent, mined or waiting. Raises `Unavailable`."""
         return int(self._call("eth_getTransactionCount", address, "pending"), 16)
 
-    def _call(self, method: str, *parameters: object, reverted: str | None = None) -> Any:  # noqa: ANN401 - JSON
+    def storage(self, address: str, slot: str) -> str:
+        """One word of a contract's storage in the newest block. Raises `Unavailable`."""
+        return str(self._call("eth_getStorageAt", address, slot, "latest"))
+
+    def logs(self, address: str, topic: str, first: int = 0) -> list[dict[str, Any]]:
+        """Every log of a contract with this first topic, from a block to the newest.
+
+        A node that gives no logs of so many blocks at once is asked for fewer. Raises
+        `Unavailable`.
+        """
+        return self._logs(address, topic, first, int(self._call("eth_blockNumber"), 16))
+
+    def _logs(self, address: str, topic: str, first: int, last: int) -> list[dict[str, Any]]:
+        sought = {
+            "address": address,
+            "topics": [topic],
+            "fromBlock": hex(first),
+            "toBlock": hex(last),
+        }
+        several = last - first >= _FEWEST_BLOCKS
+        found = self._call("eth_getLogs", sought, refused=_TOO_MANY if several else None)
+        if found is not _TOO_MANY:
+            return list(found)
+        middle = (first + last) // 2
+        return [
+            *self._logs(address, topic, first, middle),
+            *self._logs(address, topic, middle + 1, last),
+        ]
+
+    def _call(
+        self,
+        method: str,
+        *parameters: object,
+        reverted: str | None = None,
+        refused: object = None,
+    ) -> Any:  # noqa: ANN401 - JSON
+        """What the node answers; `reverted` for a revert, `refused` for any other error of its."""
         body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}
         request = urllib.request.Request(  # noqa: S310 - the scheme was checked
             self._endpoint,
@@ -58,6 +98,8 @@ class Node:
                 told = json.load(answer)
                 if reverted is not None and "error" in told and "revert" in str(told["error"]):
                     return reverted
+                if refused is not None and "error" in told:
+                    return refused
                 return told["result"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             reason = error.reason if isinstance(error, urllib.error.URLError) else error

@@ -4,14 +4,17 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
 import pytest
 
 from activities.protocols.abi import Function
+from activities.protocols.safe import SENTINEL
 from activities.protocols.timelock import CANCELLER, EXECUTOR, PROPOSER, ROLES
 from deploy.chain import ChainState, ensure_state, running_anvil
 from starters.local.treasury import OwnAccounts, fund
@@ -35,6 +38,10 @@ TIMELOCK_CHECKS = {
     *(f"timelock {role}" for role in ROLES),
     "timelock powers of the fee account",
     "timelock executors",
+    "timelock holders of roles",
+    "safe modules",
+    "safe guard",
+    "safe threshold",
     *(f"owner of {name}" for name in ("desk_registry", "safe_governor", "redemption")),
 }
 
@@ -258,6 +265,88 @@ def test_a_timelock_that_is_not_as_the_profile_says_is_named(  # noqa: PLR0913, 
         assert part in answer.out
 
 
+@pytest.mark.parametrize("role", [ADMIN, *ROLES.values()])
+def test_whoever_else_has_a_role_of_the_timelock_is_found_until_it_is_revoked(
+    deal: Deal, chain: Node, monkeypatch: pytest.MonkeyPatch, role: bytes
+) -> None:
+    chain.as_timelock("timelock", GRANT.encode(role, OWNER))
+    chain.as_timelock("timelock", GRANT.encode(role, TREASURY))
+    (found,) = findings(deal, url_of(chain), monkeypatch)
+    name = next((name for name, known in ROLES.items() if known == role), "DEFAULT_ADMIN_ROLE")
+    assert (found["field"], found["value"]) == (f"timelock.roles.{name}", OWNER)
+    assert OWNER in found["actual"]
+    assert TREASURY in found["actual"]
+    chain.as_timelock("timelock", REVOKE.encode(role, OWNER))
+    (found,) = findings(deal, url_of(chain), monkeypatch)
+    assert found["value"] == TREASURY
+    chain.as_timelock("timelock", REVOKE.encode(role, TREASURY))
+    assert findings(deal, url_of(chain), monkeypatch) == []
+
+
+def test_logs_that_do_not_reach_back_to_the_first_role_are_not_believed(
+    deal: Deal, chain: Node, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = config / "138.toml"
+    since = replaced("since_block = 0", f"since_block = {chain.head()}")
+    profile.write_text(since(profile.read_text()))
+    (found,) = findings(deal, url_of(chain), monkeypatch)
+    assert (found["field"], found["value"]) == ("timelock.since_block", str(chain.head()))
+
+
+def test_a_node_that_gives_few_logs_at_once_is_asked_for_fewer(
+    deal: Deal, chain: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain.as_timelock("timelock", GRANT.encode(ROLES[PROPOSER], OWNER))
+    chain.ask("anvil_mine", hex(2_000))
+    with stingy_with_logs(url_of(chain), most=600) as (endpoint, asked):
+        (found,) = findings(deal, endpoint, monkeypatch)
+    assert (found["field"], found["value"]) == (f"timelock.roles.{PROPOSER}", OWNER)
+    assert len(asked) > 4
+    assert min(last - first for first, last in asked) < 600
+
+
+SAFE_BROKEN = [
+    # called by the Safe itself, calldata, field, actual by name or as it is
+    (Function("enableModule(address)"), ("weth",), "modules", "weth"),
+    (Function("setGuard(address)"), (ANYBODY,), "guard", "none"),
+    (Function("changeThreshold(uint256)"), (1,), "threshold", "1"),
+    (Function("disableModule(address,address)"), (SENTINEL, "safe_governor"), "modules", "none"),
+]
+
+
+@pytest.mark.parametrize(("function", "arguments", "field", "actual"), SAFE_BROKEN)
+def test_a_safe_that_is_not_governed_is_named(  # noqa: PLR0913, PLR0917 - a table's columns
+    deal: Deal,
+    chain: Node,
+    monkeypatch: pytest.MonkeyPatch,
+    function: Function,
+    arguments: tuple[object, ...],
+    field: str,
+    actual: str,
+) -> None:
+    named = [chain.contracts.get(str(each), each) for each in arguments]
+    chain.as_itself("treasury_safe", function.encode(*named))
+    (found,) = findings(deal, url_of(chain), monkeypatch)
+    assert (found["code"], found["field"]) == (
+        "invalid_configuration",
+        f"multisig.safe.{field}",
+    )
+    assert found["value"] == chain.contracts["treasury_safe"]
+    assert found["actual"] == chain.contracts.get(actual, actual)
+    assert deal("config", "check").code == 2
+
+
+def test_many_modules_are_all_seen(
+    deal: Deal, chain: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enable = Function("enableModule(address)")
+    names = [name for name in chain.contracts if name not in {"safe_governor", "treasury_safe"}]
+    for name in names[:12]:
+        chain.as_itself("treasury_safe", enable.encode(chain.contracts[name]))
+    (found,) = findings(deal, url_of(chain), monkeypatch)
+    assert {chain.contracts[name] for name in names[:12]} == set(found["actual"].split(", "))
+
+
 def test_a_timelock_that_does_not_administer_itself_is_named(
     deal: Deal, chain: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -282,8 +371,10 @@ def test_the_account_that_has_to_have_the_roles_must_be_known(
     assert (found["field"], found["code"]) == ("DEAL_FEE_ADDRESS", "invalid_configuration")
     monkeypatch.setenv("DEAL_FEE_ADDRESS", TREASURY)
     found = findings(deal, url_of(chain), monkeypatch)
-    assert [each["field"] for each in found] == [f"timelock.roles.{role}" for role in ROLES]
-    assert {each["value"] for each in found} == {TREASURY}
+    *missing, further = found
+    assert [each["field"] for each in missing] == [f"timelock.roles.{role}" for role in ROLES]
+    assert {each["value"] for each in missing} == {TREASURY}
+    assert further["value"] == FEE
 
 
 def test_a_contract_that_is_no_timelock_is_named(
@@ -297,6 +388,43 @@ def test_a_contract_that_is_no_timelock_is_named(
     first = found[0]
     assert (first["field"], first["value"]) == ("contracts.timelock", weth)
     assert "getMinDelay()" in first["limit"]
+
+
+@contextmanager
+def stingy_with_logs(url: str, most: int) -> Iterator[tuple[str, list[tuple[int, int]]]]:
+    """A provider before the node that gives the logs of so many blocks, and what it was asked."""
+    asked: list[tuple[int, int]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        """Passes everything on, but not requests for too many logs."""
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            told = json.loads(body)
+            answer = b""
+            if told["method"] == "eth_getLogs":
+                sought = told["params"][0]
+                asked.append((int(sought["fromBlock"], 16), int(sought["toBlock"], 16)))
+                if asked[-1][1] - asked[-1][0] > most:
+                    error = {"code": -32005, "message": "too many blocks"}
+                    answer = json.dumps({"jsonrpc": "2.0", "id": 1, "error": error}).encode()
+            if not answer:
+                passed = Request(url, body, {"Content-Type": "application/json"})  # noqa: S310 - a local node
+                with urlopen(passed, timeout=10) as reply:  # noqa: S310 - as above
+                    answer = reply.read()
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            """Stay silent."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+        thread.join()
 
 
 @pytest.mark.usefixtures("config")

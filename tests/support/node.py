@@ -189,11 +189,18 @@ class Node:
 
     def as_timelock(self, contract: str, data: str) -> None:
         """Have the timelock call, without the delay: what tests may and nobody else can."""
-        timelock = self.contracts["timelock"]
-        self.ask("anvil_setBalance", timelock, hex(10**18))
-        self.ask("anvil_impersonateAccount", timelock)
-        self._order(contract, data, timelock)
-        self.ask("anvil_stopImpersonatingAccount", timelock)
+        self._as("timelock", contract, data)
+
+    def as_itself(self, contract: str, data: str) -> None:
+        """Have a contract call itself, as a Safe does when it changes."""
+        self._as(contract, contract, data)
+
+    def _as(self, caller: str, contract: str, data: str) -> None:
+        sender = self.contracts[caller]
+        self.ask("anvil_setBalance", sender, hex(10**18))
+        self.ask("anvil_impersonateAccount", sender)
+        self._order(contract, data, sender)
+        self.ask("anvil_stopImpersonatingAccount", sender)
 
     def _order(self, contract: str, data: str, sender: str = OWNER) -> None:
         call = {"from": sender, "to": self.contracts[contract], "data": data, "gas": _GAS}
