@@ -21,6 +21,7 @@ from activities.signing.interface import (
     WithheldBatch,
 )
 from activities.signing.journal import Journal, printable
+from activities.signing.key_trouble import waiting_for_keys
 from activities.signing.operations import Operations
 from activities.signing.policy import (
     Accepted,
@@ -127,9 +128,13 @@ class Signer(SigningActivities):
     async def sign_batch(self, order: SignBatch) -> SignedBatch:
         """Sign the batch, or raise `SigningRefused` naming the rule; all of it or nothing.
 
-        The same order gives the same bytes. Raises `InvalidConfiguration` as `open_account` does,
-        and `Unavailable`; then nothing was signed for anybody.
+        The same order gives the same bytes. Raises `Unavailable`, also while the keys cannot be
+        used as the signer is set up; then nothing was signed for anybody.
         """
+        with waiting_for_keys(str(order.batch.key)):
+            return await self._signed(order)
+
+    async def _signed(self, order: SignBatch) -> SignedBatch:
         batch = order.batch
         key = await self._key(batch)
         if key.retired:
@@ -164,8 +169,10 @@ class Signer(SigningActivities):
         Those were signed before and can be signed again, with other fees as well. Raises
         `SigningRefused` for intents that are not the deal's, and `Unavailable`.
         """
-        key = await self._key(batch)
-        finding = review_withholding(batch, await self._accounts_for(batch, key))
+        with waiting_for_keys(str(batch.key)):
+            key = await self._key(batch)
+            accounts = await self._accounts_for(batch, key)
+        finding = review_withholding(batch, accounts)
         if finding is not None:
             raise await self._refused(batch, finding)
         return WithheldBatch(signed=await self.journal.withhold(batch))

@@ -251,7 +251,8 @@ def _unsent(intent: Unsettled) -> Unavailable:
         value=intent.intent_id,
         limit=_UNSENT_SECONDS,
         actual=f"{intent.seconds:.0f} seconds",
-        next_action="look whether the signer runs, and whether the deal's workflow does",
+        next_action="look whether the signer runs, and what its log says that it waits for; then "
+        "whether the deal's workflow runs",
     )
 
 

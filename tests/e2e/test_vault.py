@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from activities.signing.providers.vault import VaultKeyProvider
-from domain.deals import Command, DealStatus, Step
+from domain.deals import DealStatus, Step
 from domain.identifiers import DealId
 from starters.local.stack import Stack
 from starters.local.state import load_state
@@ -128,31 +128,29 @@ async def test_a_deal_completes_though_vault_limits_it_and_its_seeds_are_rotated
         assert "Vault limits our rate" in (stack.folder / "logs" / "signer.log").read_text()
 
 
-async def test_a_deal_whose_signer_is_locked_out_says_why_and_gets_home_when_it_is_let_in(
+async def test_a_deal_whose_signer_is_locked_out_waits_says_why_and_completes_when_it_is_let_in(
     vault_program: Path,
 ) -> None:
     with dev_vault(vault_program) as vault, stack_on(vault) as (stack, role):
-        desk, signer = await Desk.open(stack), signer_process(stack)
-        with desk.node().held():
-            deal_id = (await desk.start()).request.deal_id
-            await desk.sent(deal_id, Step.FUND)
+        signer, log = signer_process(stack), stack.folder / "logs" / "signer.log"
+        async with one_deal(stack) as (desk, deal_id):
             vault.admin.auth.approle.destroy_secret_id(
                 role.name, role.secret_id_file.read_text().strip()
             )
             vault.revoke_tokens(role)
-        stuck = await desk.status(deal_id, DealStatus.STUCK)
-        assert stuck.problem is not None
-        assert stuck.problem.field == "DEAL_VAULT_SECRET_ID_FILE"
-        assert stuck.problem.value == str(role.secret_id_file)
+            await next_step_is_held_up(desk, deal_id, Step.WRAP)
+            told = "the signer cannot use its keys: Vault does not know our role id and secret id"
+            await eventually(lambda: told in log.read_text(), "it says what it waits for")
+            assert '"kind": "keys"' in log.read_text()
+            assert str(role.secret_id_file) in log.read_text()
+            denied = await desk.run()  # nothing begins meanwhile
+            assert denied.status is DealStatus.DENIED
+            assert denied.problem is not None
+            assert denied.problem.field == "DEAL_VAULT_SECRET_ID_FILE"
+            assert (await desk.deals.view(deal_id)).status is DealStatus.EXECUTING
 
-        vault.set_up(role, {})  # as the runbook says: a new secret id
-        await desk.command(deal_id, Command.CANCEL)
-        view = await desk.end(deal_id)
-        await eventually(lambda: all_final(desk, [deal_id]), "its last transactions are final")
-        assert view.status is DealStatus.UNWOUND
-        assert view.account is not None
-        assert desk.node().holdings(view.account) == {}
-        desk.books.check_exactly_once(view, desk.node())
+            vault.set_up(role, {})  # as the runbook says: a new secret id
+            await desk.sent(deal_id, Step.WRAP)
         assert signer_process(stack) == signer
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -9,6 +10,7 @@ import pytest
 from eth_account import Account
 from eth_account.typed_transactions.typed_transaction import TypedTransaction
 from hexbytes import HexBytes
+from prometheus_client import REGISTRY
 from psycopg_pool import AsyncConnectionPool
 from pydantic import SecretBytes
 from temporalio.testing import ActivityEnvironment
@@ -147,6 +149,25 @@ async def test_another_keystore_is_not_taken_for_the_one_of_the_records(
     with pytest.raises(InvalidConfiguration) as caught:
         await Signer(POLICY, foreign, pool).open_account(OpenAccount(deal_id=DealId("alpha")))
     assert caught.value.problem.limit == accounts.account
+
+
+@pytest.mark.parametrize("change", ["sign_batch", "withhold_batch"])
+async def test_what_is_under_way_waits_for_keys_that_are_set_up_wrongly(
+    pool: Pool, batches: Batches, change: str
+) -> None:
+    """As with credentials that have ended: a person mends it, and then it goes on."""
+    foreign = Signer(POLICY, LocalKeyProvider([SecretBytes(bytes(64))], "development"), pool)
+    order = batches.order(Step.WRAP)
+    counted = partial(REGISTRY.get_sample_value, "deal_signer_keys_unusable_total")
+    before = counted({"field": "account"}) or 0.0
+    with pytest.raises(Unavailable, match="the signer cannot use its keys") as caught:
+        await getattr(foreign, change)(order if change == "sign_batch" else order.batch)
+    problem = caught.value.problem
+    assert caught.value.retryable
+    assert problem.field == "account"
+    assert problem.limit is not None
+    assert "it is tried again by itself" in problem.next_action
+    assert counted({"field": "account"}) == before + 1
 
 
 @pytest.mark.parametrize("step", DEAL_STEPS)
