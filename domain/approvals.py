@@ -157,17 +157,29 @@ def withdrawn(who: str, why: str) -> Problem:
 def expired(approval: Approval) -> Problem:
     """The problem of a deal that its owners have not approved in time."""
     proposal, signed = approval.proposal, len(approval.signed)
-    nonce = proposal.transaction.nonce
-    enough = approval.needed == 0
-    use_up = f"enough owners have signed: use up nonce {nonce} of the Safe with a rejection in it"
     return ApprovalNeeded(
         f"the owners have not approved deal {proposal.deal_id} in time",
         field="approval",
         value=proposal.expires_at.isoformat(timespec="seconds"),
         limit=f"{proposal.threshold} of {len(proposal.owners)} owners",
         actual=f"{signed} signed",
-        next_action=use_up if enough else "nothing was moved; start it again under a new deal id",
+        next_action="nothing was moved; start it again under a new deal id",
     ).problem
+
+
+def still_payable(proposal: Proposal, why: str) -> ApprovalNeeded:
+    """What people have to know of a proposal that is over although enough owners have signed it."""
+    nonce = proposal.transaction.nonce
+    return ApprovalNeeded(
+        f"deal {proposal.deal_id} is over, and whoever has the owners' signatures can have it paid "
+        f"all the same: {why}",
+        field="safe.nonce",
+        value=nonce,
+        limit="a nonce that the Safe has used",
+        actual=f"{proposal.threshold} owners have signed",
+        next_action=f"have the owners send an empty transaction of nonce {nonce} from the Safe to "
+        "itself, or approve the next deal, which takes that nonce; the deal ends then",
+    )
 
 
 class ExecuteApproved(_Model):

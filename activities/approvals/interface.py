@@ -68,10 +68,15 @@ class ProposeFunding(_Model):
 
 
 class WatchSafe(_Model):
-    """Wait until a Safe is not as it was `known`, seen from one proposal; None: look once."""
+    """Wait until a Safe is not as it was `known`, seen from one proposal; None: look once.
+
+    `over` is why nobody wants the proposal any more, although enough owners have signed it: an
+    alert is kept up meanwhile.
+    """
 
     proposal: Proposal
     known: SafeStanding | None = None
+    over: str | None = None
 
 
 class CheckSignature(_Model):

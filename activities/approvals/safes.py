@@ -20,9 +20,10 @@ from activities.protocols import multicall, safe
 from activities.protocols.multicall import Read
 from activities.protocols.reader import LATEST, ChainReader
 from activities.rpc.client import RpcCall
+from activities.transactions.alerts import AlertKind, Alerts
 from activities.transactions.finality import final_head
 from activities.transactions.store import Pool
-from domain.approvals import Proposal, SafeStanding
+from domain.approvals import Proposal, SafeStanding, still_payable
 from domain.errors import (
     Conflict,
     InvalidConfiguration,
@@ -58,6 +59,7 @@ class Safes(SafeActivities):
         self._profile = reader.profile
         self._rpc = reader.rpc
         self._proposals = Proposals(reader.profile.chain_id, pool)
+        self._alerts = Alerts(reader.profile.chain_id, pool)
 
     @activity.defn
     async def propose_funding(self, order: ProposeFunding) -> Proposal:
@@ -98,6 +100,9 @@ class Safes(SafeActivities):
             standing = await self._standing(order.proposal)
             if standing != order.known:
                 return standing
+            if order.over is not None:
+                error = still_payable(order.proposal, order.over)
+                await self._alerts.notice(AlertKind.SAFE_PAYMENT, order.proposal.deal_id, error)
             await asyncio.sleep(self._profile.block_time_seconds)
 
     @activity.defn

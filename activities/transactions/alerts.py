@@ -35,7 +35,7 @@ _SHOWN_LONG_SECONDS: Final = 3_600.0
 
 
 class AlertKind(StrEnum):
-    """What there is to know of; the subject is an intent, an account, an endpoint or the chain."""
+    """What there is to know of an intent, an account, an endpoint, a deal or the chain."""
 
     FEE_CAP = "fee_cap"
     FOREIGN_NONCE = "foreign_nonce"
@@ -46,6 +46,7 @@ class AlertKind(StrEnum):
     HEAD_STALLED = "head_stalled"
     LATCH = "latch"
     UNSENT = "unsent"
+    SAFE_PAYMENT = "safe_payment"
 
 
 class Alerts:

@@ -17,11 +17,12 @@ from domain.approvals import Approval
 from domain.deals import Command, DealStatus, Step
 from domain.errors import Conflict, InvalidInput, NotAllowed
 from domain.identifiers import Address
-from domain.safe import CURVE_ORDER, OwnerSignature, packed
+from domain.safe import CURVE_ORDER, OwnerSignature, SafeTransaction, packed
 from domain.views import DealView
 from starters.local import owners
 from starters.local.state import load_environment
 from tests.support.desk import Desk, eventually
+from tests.support.node import Node
 from tests.support.owners import KEYS, sign, sign_with
 from workflows.deal.messages import OwnerMessage, RejectionMessage
 
@@ -44,6 +45,16 @@ async def approve(desk: Desk, view: DealView, owner: Address, **changes: Any) ->
         fields["signature"] = sign(owner, proposal.transaction_hash)
     message = OwnerMessage.model_validate(fields | changes)
     return await desk.deals.hear_owner(view.request.deal_id, message, uuid4().hex)
+
+
+def outsiders_call(node: Node, transaction: SafeTransaction, signatures: str) -> dict[str, str]:
+    """What somebody sends who has nothing but the owners' signatures."""
+    return {
+        "from": node.ask("eth_accounts")[5],
+        "to": transaction.safe,
+        "data": safe.execution(transaction, signatures),
+        "gas": hex(300_000),
+    }
 
 
 async def withdraw(desk: Desk, *views: DealView) -> None:
@@ -264,9 +275,7 @@ async def test_an_outsider_who_sends_it_first_pays_it_once(desk: Desk) -> None:
         for owner in (FIRST, SECOND)
     )
     before = node.wei(transaction.safe)
-    calldata = safe.execution(transaction, signatures)
-    outsider = node.ask("eth_accounts")[5]
-    call = {"from": outsider, "to": transaction.safe, "data": calldata, "gas": hex(300_000)}
+    call = outsiders_call(node, transaction, signatures)
     sent = node.ask("eth_sendTransaction", call)
     await eventually(lambda: node.receipt(sent) is not None, "it is mined")
 
@@ -281,6 +290,46 @@ async def test_an_outsider_who_sends_it_first_pays_it_once(desk: Desk) -> None:
     receipt = node.receipt(replayed)
     assert receipt is not None
     assert receipt["status"] == "0x0"
+
+
+async def test_what_is_paid_after_it_was_withdrawn_comes_home(desk: Desk) -> None:
+    """Two owners have signed; the desk withdraws it; somebody has it paid all the same."""
+    node = desk.node()
+    first = await desk.start(working_liquidity=LARGE)
+    second = await desk.start(working_liquidity="410")
+    assert second.approval is not None
+    deal_id, transaction = second.request.deal_id, second.approval.proposal.transaction
+    for owner in (FIRST, SECOND):
+        await approve(desk, second, owner)
+    await desk.command(deal_id, Command.CANCEL)
+    over = await desk.until(deal_id, lambda view: "is used up" in view.doing)
+    assert over.status is DealStatus.AWAITING_APPROVAL
+    with pytest.raises(NotAllowed, match="it is over"):
+        await approve(desk, second, THIRD)
+    open_alerts = (
+        "SELECT problem ->> 'next_action' FROM transactions.alerts"
+        " WHERE kind = 'safe_payment' AND subject = %s AND cleared_at IS NULL"
+    )
+    await eventually(lambda: desk.books.rows(open_alerts, deal_id), "people are told")
+    ((action,),) = desk.books.rows(open_alerts, deal_id)
+    assert f"nonce {transaction.nonce}" in action
+
+    for owner in (SECOND, THIRD):
+        await approve(desk, first, owner)
+    assert (await desk.end(first.request.deal_id)).status is DealStatus.COMPLETED
+    before = node.wei(transaction.safe)
+    signatures = packed(
+        OwnerSignature(owner=owner, signature=sign(owner, transaction.hash()))
+        for owner in (FIRST, SECOND)
+    )
+    node.ask("eth_sendTransaction", outsiders_call(node, transaction, signatures))
+    ended = await desk.end(deal_id)
+    assert ended.status is DealStatus.UNWOUND, ended.problem
+    assert ended.account is not None
+    assert ended.settlement is not None
+    assert node.holdings(ended.account) == {}
+    assert node.wei(transaction.safe) - before == ended.settlement.ether_wei
+    assert -(10**16) < ended.settlement.ether_wei < 0  # the gas of the way home
 
 
 async def test_two_deals_wait_for_the_safe_in_order(desk: Desk) -> None:

@@ -168,6 +168,7 @@ class Script:
     """What the next proposal gets."""
     proposals: list[ProposeFunding] = field(default_factory=list)
     checked: list[CheckSignature] = field(default_factory=list)
+    watched: list[WatchSafe] = field(default_factory=list)
     reservations: list[ReserveFunding] = field(default_factory=list)
     ordered: list[PrepareBatch] = field(default_factory=list)
 
@@ -514,6 +515,7 @@ class FakeSafes(SafeActivities):
     async def watch_safe(self, order: WatchSafe) -> SafeStanding:
         script = scripts[order.proposal.deal_id]
         script.note("watch")
+        script.watched.append(order)
         while script.standing == order.known:
             activity.heartbeat()
             await asyncio.sleep(0.02)

@@ -209,16 +209,67 @@ async def test_it_expires_below_the_threshold_with_nothing_moved(theatre: Theatr
     assert script.calls[-2:] == ["close", "release"]
 
 
-async def test_it_expires_approved_but_not_its_turn_and_says_what_to_do(theatre: Theatre) -> None:
+async def _over(theatre: Theatre, view: DealView, script: Script, nonce: int) -> DealView:
+    """The deal when it is over with two signatures given, and the nonce not used."""
+    said = f"it ends when nonce {nonce} of the Safe is used up"
+    over = await _waiting(theatre, view.request.deal_id, said)
+    assert over.status is DealStatus.AWAITING_APPROVAL
+    assert script.calls.count("close") == 1  # the next proposal has the nonce
+    assert "release" not in script.calls  # it may still move what it was counted for
+    with pytest.raises(NotAllowed, match="it is over"):
+        await _sign(theatre, view, THIRD)
+    return over
+
+
+async def test_it_expires_approved_and_ends_when_nobody_can_have_it_paid(theatre: Theatre) -> None:
     script = _script(expiry_seconds=3, next_nonce=9)
     view = await theatre.start(script)
     for owner in (FIRST, SECOND):
         await _sign(theatre, view, owner)
     await _waiting(theatre, view.request.deal_id, "the Safe is at nonce 7, this is 9")
+    await _over(theatre, view, script, 9)
+    _next(script, nonce=9, final_nonce=9)  # it would be its turn
+    await eventually(lambda: script.calls[-1] == "watch", "it looks on")
+    assert script.of("prepare") == []
+    assert script.watched[-1].over is not None
+    _next(script, nonce=10, final_nonce=10)  # by the next deal, or by a rejection in the Safe
     ended = await theatre.end(view.request.deal_id)
     assert ended.status is DealStatus.EXPIRED
     assert ended.problem is not None
-    assert "use up nonce 9" in ended.problem.next_action
+    assert ended.problem.actual == "2 signed"
+    assert script.of("prepare") == []
+    assert script.proposals[-1].number == 1
+
+
+@pytest.mark.parametrize("how", ["reject", "cancel"])
+async def test_what_is_paid_after_it_was_over_goes_home(theatre: Theatre, how: str) -> None:
+    script = _script(next_nonce=8)
+    view = await theatre.start(script)
+    for owner in (FIRST, SECOND):
+        await _sign(theatre, view, owner)
+    if how == "reject":
+        await _reject(theatre, view, THIRD)
+    else:
+        await theatre.command(view.request.deal_id, Command.CANCEL)
+    await _over(theatre, view, script, 8)
+    executed = "0x" + "cd" * 32
+    _next(script, nonce=9, final_nonce=9, executed=executed)
+    ended = await theatre.end(view.request.deal_id)
+    assert ended.status is DealStatus.UNWOUND
+    assert script.of("adopt") == [executed]
+    assert script.of("prepare") == ["sweep/1/1"]
+    assert {order.treasury for order in script.ordered} == {SAFE}
+
+
+async def test_it_ends_when_too_few_of_those_who_have_signed_are_owners(theatre: Theatre) -> None:
+    script = _script(next_nonce=8)
+    view = await theatre.start(script)
+    for owner in (FIRST, SECOND):
+        await _sign(theatre, view, owner)
+    await theatre.command(view.request.deal_id, Command.CANCEL)
+    await _over(theatre, view, script, 8)
+    _next(script, owners=(FIRST, THIRD))
+    assert (await theatre.end(view.request.deal_id)).status is DealStatus.REJECTED
 
 
 async def test_it_waits_for_its_turn_then_is_executed(theatre: Theatre) -> None:

@@ -39,11 +39,14 @@ from domain.identifiers import Address
 from domain.safe import OwnerSignature, check_signature_form, packed
 from workflows.deal import options
 from workflows.deal.failures import DealFailure, problem_of
-from workflows.deal.messages import OwnerMessage, RejectionMessage
+from workflows.deal.messages import CommandMessage, OwnerMessage, RejectionMessage
 from workflows.deal.state import DealState
 from workflows.deal.transaction import chain_queue
 
 _RETRY_AFTER: Final = timedelta(seconds=30)
+_NONCE_USED_UP: Final = "nonce-used-up"
+"""Deals of before it ended at once."""
+_LONGEST_WHY: Final = 500
 _ASKED_AGAIN: Final = {
     Fate.USED: "the Safe has used nonce {nonce} for something else",
     Fate.GAP: "a proposal before nonce {nonce} was given up",
@@ -77,6 +80,7 @@ class OwnersApproval:
         self._expires_at: datetime | None = None
         self._signatures: dict[Address, OwnerSignature] = {}
         self._rejection: RejectionMessage | None = None
+        self._over: ApprovalEnded | None = None
 
     # -- what is proposed -----------------------------------------------------------------------
 
@@ -88,7 +92,8 @@ class OwnersApproval:
     async def until_due(self) -> SafeStanding:
         """Wait until the proposal is approved and the Safe's next, or was executed by somebody.
 
-        Raises `ApprovalEnded`, and `ActivityError` if the chain cannot be looked at.
+        Raises `ApprovalEnded`, and `ActivityError` if the chain cannot be looked at. It has not
+        ended as long as anybody who has the signatures could have it paid all the same.
         """
         standing = await self._look()
         while True:
@@ -96,13 +101,20 @@ class OwnersApproval:
                 standing = await self._look()
             fate = fate_of(self.proposal.transaction.nonce, standing)
             if fate is Fate.EXECUTED:
+                self._unwind_if_over()
                 return standing
             ending = self._ending()
-            if ending is not None and fate is not Fate.SETTLING:
+            if ending is not None and not self._may_be_paid(fate, standing):
                 raise ending
+            if self._over is not None:
+                standing = await self._next_change(standing)
+                continue
             if fate in _ASKED_AGAIN:
                 await self._propose_again(fate)
                 standing = await self._look()
+                continue
+            if ending is not None and fate is not Fate.SETTLING:
+                standing = await self._give_up(ending, standing)
                 continue
             self._keep_owners_of(standing)
             if fate is Fate.DUE and self._is_approved(standing):
@@ -149,6 +161,8 @@ class OwnersApproval:
         """Raise the domain's error unless the message is for what is proposed, and not said yet."""
         if self._deal.status is not DealStatus.AWAITING_APPROVAL:
             raise not_waiting(self._deal.status)
+        if self._over is not None:
+            raise self._too_late(self._over.problem)
         if message.transaction_hash != self.proposal.transaction_hash:
             raise Conflict(
                 "another transaction is proposed now",
@@ -240,7 +254,11 @@ class OwnersApproval:
         heard = self._heard()
         watching = workflow.start_activity_method(
             SafeActivities.watch_safe,
-            WatchSafe(proposal=self.proposal, known=known),
+            WatchSafe(
+                proposal=self.proposal,
+                known=known,
+                over=None if self._over is None else self._over.problem.message,
+            ),
             task_queue=self._queue,
             summary="Wait for the owners and for the Safe's turn",
             **options.WATCH,
@@ -268,8 +286,50 @@ class OwnersApproval:
             self._deal.pause is None,
         )
 
+    def _may_be_paid(self, fate: Fate, standing: SafeStanding) -> bool:
+        """Whether the Safe may pay although it is over, or may have paid in a block not yet final.
+
+        Enough owners have signed, the nonce is free, and whoever has their signatures can send
+        them: they are in the history, and owners may have given them to others, too.
+        """
+        if fate is Fate.SETTLING:
+            return True
+        if fate is Fate.USED or not workflow.patched(_NONCE_USED_UP):
+            return False
+        return len(counting(self._signatures.values(), standing)) >= standing.threshold
+
+    async def _give_up(self, ending: ApprovalEnded, standing: SafeStanding) -> SafeStanding:
+        """Ask for nothing any more, but wait until nobody can have it paid; return what changed.
+
+        The nonce goes to the next proposal, whose execution uses it up.
+        """
+        await self.close()
+        self._over, nonce = ending, self.proposal.transaction.nonce
+        await self._tell(
+            f"{ending.problem.message}; enough owners have signed to have it paid all the same: "
+            f"it ends when nonce {nonce} of the Safe is used up"
+        )
+        return await self._next_change(standing)
+
+    def _unwind_if_over(self) -> None:
+        """What was paid after it was over goes home again."""
+        if self._over is not None and self._deal.cancel is None:
+            why = f"paid although it was over: {self._over.problem.message}"
+            self._deal.cancel = CommandMessage(who="deal orchestrator", why=why[:_LONGEST_WHY])
+
+    def _too_late(self, problem: Problem) -> NotAllowed:
+        return NotAllowed(
+            f"it is over: {problem.message}",
+            field="status",
+            value=self._deal.status,
+            limit="before it was rejected, withdrawn or expired",
+            next_action="use up the nonce of the Safe; a new deal needs a new deal id",
+        )
+
     def _ending(self) -> ApprovalEnded | None:
         """How it ends, if somebody does not want it or time is up."""
+        if self._over is not None:
+            return self._over
         cancel, rejection = self._deal.cancel, self._rejection
         if cancel is not None:
             return ApprovalEnded(DealStatus.REJECTED, withdrawn(cancel.who, cancel.why))
