@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from domain.approvals import Approval
 from domain.deals import DealRequest, DealStatus
+from domain.desk_approvals import DeskApproval
 from domain.errors import Problem
 from domain.identifiers import Address
 from domain.settlement import Settlement
@@ -39,6 +40,10 @@ class DealView(BaseModel):
     sizing: Sizing | None = None
     steps: tuple[StepView, ...] = ()
     settlement: Settlement | None = None
+    policy_version: int | None = None
+    """The version of the deal policy that it was admitted by."""
+    desk_approval: DeskApproval | None = None
+    """What people of the desk are asked for, if the deal needs them; they come first."""
     approval: Approval | None = None
     """What the owners of a Safe are asked for, if the deal needs them."""
     problem: Problem | None = None

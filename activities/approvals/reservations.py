@@ -17,9 +17,13 @@ _RESERVE: Final = """
 SELECT bank, value_usd8, together_usd8, limit_usd8, owners_decide
 FROM deals.reserve(%s, %s, %s, %s, %s)
 """
+# Neither for the owners nor for the policy's velocity.
 _RELEASE: Final = """
-UPDATE deals.reservations SET released_at = clock_timestamp()
-WHERE deal_id = %s AND released_at IS NULL
+WITH released AS (
+    UPDATE deals.reservations SET released_at = clock_timestamp()
+    WHERE deal_id = %(deal)s AND released_at IS NULL
+)
+SELECT control.release_admission(%(deal)s)
 """
 
 Pool = AsyncConnectionPool[AsyncConnection[Any]]
@@ -64,7 +68,7 @@ class Reservations(ReservationActivities):
     async def release_funding(self, order: ReleaseFunding) -> None:
         """See `ReservationActivities.release_funding`."""
         async with self._connected() as connection:
-            await connection.execute(_RELEASE, (order.deal_id,))
+            await connection.execute(_RELEASE, {"deal": order.deal_id})
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[AsyncConnection[Any]]:

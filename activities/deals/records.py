@@ -29,6 +29,8 @@ WITH given AS (
         account = given.account,
         treasury = given.treasury,
         sizing = given.sizing,
+        policy_version = given.policy_version,
+        desk_approval = given.desk_approval,
         approval = given.approval,
         doing = given.doing,
         problem = given.problem,

@@ -18,6 +18,12 @@ class CommandMessage(BaseModel):
     why: Annotated[str, Field(min_length=1, max_length=500)]
 
 
+class ApprovalMessage(CommandMessage):
+    """What an approver of the desk has looked at; what counts is the command that was recorded."""
+
+    binding_digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
 class TransactionMessage(CommandMessage):
     """What somebody wants done to a transaction of the deal that is out."""
 

@@ -1,0 +1,1 @@
+"""Admission of deals by the policy, and their approvals by the desk."""
