@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 from temporalio import activity
 
+from domain.causes import Cause
 from domain.views import DealView, StepView
 
 
@@ -24,6 +25,8 @@ class DealRecord(BaseModel):
     this. A task can be lost after it has recorded something; the one that replaces it knows more.
     """
     history_length: Annotated[int, Field(ge=0)] = 0
+    cause: Cause | None = None
+    """The message that had this change made; None if the deal did it by itself."""
 
 
 class RecordActivities(ABC):

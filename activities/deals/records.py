@@ -40,6 +40,7 @@ WITH given AS (
         version = given.version,
         run_id = given.run_id,
         history_length = given.history_length,
+        cause = given.cause,
         updated_at = given.updated_at
     FROM given
     WHERE deal.deal_id = given.deal_id
@@ -97,6 +98,8 @@ class Records(RecordActivities):
     @activity.defn
     async def record_deal(self, record: DealRecord) -> None:
         """Write the deal and its step, or nothing if this version is known already.
+
+        The rows of the audit trail come with them, in the same transaction.
 
         A version that a later workflow task says anew replaces the one recorded, and one that a
         task says which was given up is not heard. Raises `Conflict` (a version in between is
@@ -176,6 +179,7 @@ def _deal_row(record: DealRecord) -> dict[str, Any]:
     return fields | {
         "run_id": record.run_id,
         "history_length": record.history_length,
+        "cause": record.cause and record.cause.model_dump(mode="json"),
         "deal_id": request.deal_id,
         "bank": request.bank,
         "module": request.module,

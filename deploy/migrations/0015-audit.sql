@@ -219,6 +219,13 @@ AS $$
     FROM differing
 $$;
 
+-- The cause of what nobody asked for in particular: which part of the system did it, and why.
+CREATE FUNCTION audit.by_itself(who text, why text) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog
+AS $$
+    SELECT jsonb_build_object('who', who, 'kind', 'system', 'via', 'worker', 'why', why)
+$$;
+
 -- The row of the trail for a change of a watched table, see audit.watch.
 CREATE FUNCTION audit.note_change() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog
@@ -227,6 +234,7 @@ DECLARE
     kind text := TG_ARGV[0];
     bank_column text := nullif(TG_ARGV[2], '');
     deal_column text := coalesce(nullif(TG_ARGV[3], ''), 'deal_id');
+    by_itself text := nullif(TG_ARGV[6], '');
     cause jsonb := nullif(current_setting('deal.cause', true), '')::jsonb;
     old_row jsonb := CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) END;
     new_row jsonb := CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) END;
@@ -236,6 +244,9 @@ DECLARE
 BEGIN
     IF change IS NULL THEN
         RETURN NULL;
+    END IF;
+    IF cause IS NULL AND by_itself IS NOT NULL THEN
+        cause := audit.by_itself(session_user, by_itself);
     END IF;
     IF cause IS NULL THEN
         RAISE integrity_constraint_violation USING
@@ -263,7 +274,8 @@ $$;
 -- set_config('deal.cause', ..., true); a change without one is refused. The rows are written when the
 -- transaction commits: so the trail's lock is held for no longer than that takes, and is always the
 -- last one that is taken. `hidden` columns are not told (what opens something); a change of `ignored`
--- ones alone is none (a time of last use).
+-- ones alone is none (a time of last use). With `by_itself`, a change without a cause is the system's
+-- own, for that reason.
 CREATE PROCEDURE audit.watch(
     watched regclass,
     kind text,
@@ -271,7 +283,8 @@ CREATE PROCEDURE audit.watch(
     bank_column text DEFAULT '',
     deal_column text DEFAULT '',
     hidden text[] DEFAULT '{}',
-    ignored text[] DEFAULT '{}'
+    ignored text[] DEFAULT '{}',
+    by_itself text DEFAULT ''
 )
     LANGUAGE plpgsql SET search_path = pg_catalog
 AS $$
@@ -279,14 +292,225 @@ BEGIN
     EXECUTE format(
         'CREATE CONSTRAINT TRIGGER noted AFTER INSERT OR UPDATE OR DELETE ON %s'
         ' DEFERRABLE INITIALLY DEFERRED FOR EACH ROW'
-        ' EXECUTE FUNCTION audit.note_change(%L, %L, %L, %L, %L, %L)',
+        ' EXECUTE FUNCTION audit.note_change(%L, %L, %L, %L, %L, %L, %L)',
         watched, kind, id_column, bank_column, deal_column,
-        array_to_string(hidden, ','), array_to_string(ignored, ','));
+        array_to_string(hidden, ','), array_to_string(ignored, ','), by_itself);
     EXECUTE format(
         'CREATE TRIGGER not_truncated BEFORE TRUNCATE ON %s'
         ' FOR EACH STATEMENT EXECUTE FUNCTION audit.refuse_change()', watched);
 END
 $$;
+
+-- Deals. Whoever changes one says why in the row itself, because it is one statement: a message that
+-- the deal was sent, or nothing, and then it was the deal's own doing.
+ALTER TABLE deals.deals ADD COLUMN cause jsonb;
+COMMENT ON COLUMN deals.deals.cause IS
+    'Of this version: domain.causes.Cause. Null if the deal did it by itself.';
+GRANT UPDATE (cause) ON deals.deals TO deal_records;
+
+-- What a message says of whoever sent it, or, if its command was written down when he proved who he
+-- is, what is known.
+CREATE FUNCTION audit.proven(said jsonb, asked_deal text) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog
+AS $$
+DECLARE
+    found_cause jsonb;
+BEGIN
+    IF said ->> 'command_id' IS NULL OR to_regclass('control.commands') IS NULL THEN
+        RETURN said;
+    END IF;
+    SELECT said || jsonb_build_object(
+        'who', command.principal_id, 'kind', principal.kind, 'via', command.via,
+        'address', command.address)
+    INTO found_cause
+    FROM control.commands AS command JOIN control.principals AS principal USING (principal_id)
+    WHERE command.command_id = said ->> 'command_id'
+        AND (command.deal_id IS NULL OR command.deal_id = asked_deal);
+    RETURN coalesce(found_cause, said);
+END
+$$;
+
+-- By which version of the policy the deal was admitted; null before it is.
+CREATE FUNCTION audit.policy_of(asked text) RETURNS integer
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog
+AS $$
+DECLARE
+    found_version integer;
+BEGIN
+    IF to_regclass('control.admissions') IS NOT NULL THEN
+        SELECT admission.policy_version INTO found_version
+        FROM control.admissions AS admission WHERE admission.deal_id = asked;
+    END IF;
+    RETURN found_version;
+END
+$$;
+
+CREATE FUNCTION audit.cause_of(deal deals.deals) RETURNS jsonb
+    LANGUAGE sql STABLE SET search_path = pg_catalog
+AS $$
+    SELECT CASE WHEN deal.cause IS NULL
+        THEN audit.by_itself('deal ' || deal.deal_id, coalesce(nullif(deal.doing, ''), deal.status))
+        ELSE audit.proven(deal.cause, deal.deal_id) END
+$$;
+
+CREATE FUNCTION audit.note_deal() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog
+AS $$
+BEGIN
+    PERFORM audit.record(
+        audit.cause_of(NEW),
+        CASE WHEN TG_OP = 'INSERT' OR NEW.status <> OLD.status
+            THEN 'deal.' || lower(NEW.status) ELSE 'deal.recorded' END,
+        'deal',
+        NEW.deal_id,
+        audit.difference(
+            CASE WHEN TG_OP = 'UPDATE' THEN to_jsonb(OLD) END, to_jsonb(NEW), '{}',
+            '{cause,run_id,history_length}'),
+        bank => NEW.bank,
+        deal => NEW.deal_id,
+        request_digest => NEW.request_digest,
+        policy_version => audit.policy_of(NEW.deal_id),
+        workflow_id => 'deal-' || NEW.deal_id,
+        run_id => nullif(NEW.run_id, ''),
+        event => NEW.history_length);
+    RETURN NULL;
+END
+$$;
+CREATE CONSTRAINT TRIGGER noted AFTER INSERT OR UPDATE ON deals.deals
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION audit.note_deal();
+
+-- The outcome of a step is in the trail by its digest: what the step says cannot be changed unseen.
+CREATE FUNCTION audit.note_step() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog
+AS $$
+DECLARE
+    deal deals.deals;
+BEGIN
+    SELECT * INTO deal FROM deals.deals AS known WHERE known.deal_id = NEW.deal_id;
+    PERFORM audit.record(
+        audit.by_itself('deal ' || NEW.deal_id, format(
+            '%s %s, attempt %s: %s', NEW.step, NEW.round, NEW.attempt,
+            coalesce(NEW.problem ->> 'message', 'done'))),
+        'deal.step',
+        'deal',
+        NEW.deal_id,
+        jsonb_build_object('step', format('%s/%s/%s', NEW.step, NEW.round, NEW.attempt))
+            || audit.difference(
+                CASE WHEN TG_OP = 'UPDATE' THEN audit.step_row(OLD) END, audit.step_row(NEW),
+                '{}', '{created_at,updated_at}'),
+        bank => deal.bank,
+        deal => NEW.deal_id,
+        request_digest => deal.request_digest,
+        policy_version => audit.policy_of(NEW.deal_id),
+        workflow_id => 'deal-' || NEW.deal_id,
+        run_id => nullif(deal.run_id, ''),
+        event => deal.history_length,
+        transaction_hashes => ARRAY(
+            SELECT inclusion ->> 'transaction_hash'
+            FROM jsonb_array_elements(NEW.outcome -> 'inclusions') WITH ORDINALITY
+                AS mined (inclusion, number)
+            ORDER BY number));
+    RETURN NULL;
+END
+$$;
+
+CREATE FUNCTION audit.step_row(step deals.deal_steps) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog
+AS $$
+    SELECT to_jsonb(step) - 'outcome' || jsonb_build_object(
+        'outcome_digest', encode(sha256(convert_to((step.outcome)::text, 'UTF8')), 'hex'))
+$$;
+CREATE CONSTRAINT TRIGGER noted AFTER INSERT OR UPDATE ON deals.deal_steps
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION audit.note_step();
+
+-- Critical operations: asked for by somebody, cancelled by somebody, and between that going on.
+CREATE FUNCTION audit.note_operation() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog
+AS $$
+DECLARE
+    request jsonb := NEW.view -> 'request';
+    said jsonb := audit.by_itself('operation ' || NEW.operation_id, NEW.view ->> 'doing');
+    mined text[] := ARRAY(SELECT jsonb_array_elements_text(NEW.view -> 'transactions'));
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        said := jsonb_build_object('who', request ->> 'who', 'kind', 'claimed', 'via', 'temporal',
+            'why', request ->> 'why');
+    ELSIF NEW.status = 'CANCELLED' AND OLD.status <> 'CANCELLED' THEN
+        said := said || jsonb_build_object('who', NEW.view ->> 'cancelled_by', 'kind', 'claimed',
+            'via', 'temporal');
+    END IF;
+    PERFORM audit.record(
+        said,
+        CASE WHEN TG_OP = 'INSERT' OR NEW.status <> OLD.status
+            THEN 'operation.' || lower(NEW.status) ELSE 'operation.recorded' END,
+        'operation',
+        NEW.operation_id,
+        audit.difference(
+            CASE WHEN TG_OP = 'UPDATE' THEN OLD.view END, NEW.view, '{}', '{}'),
+        workflow_id => 'operation-' || NEW.operation_id,
+        transaction_hashes => mined);
+    RETURN NULL;
+END
+$$;
+CREATE CONSTRAINT TRIGGER noted AFTER INSERT OR UPDATE ON deals.operations
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION audit.note_operation();
+
+-- Keys and latches tell in their rows who retired, rotated, released, and why.
+CREATE FUNCTION audit.note_key_event() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog
+AS $$
+DECLARE
+    owner text := (SELECT known.deal_id FROM signing.accounts AS known WHERE known.address = NEW.address);
+BEGIN
+    PERFORM audit.record(
+        audit.proven(jsonb_build_object('who', NEW.who, 'kind',
+            CASE WHEN NEW.who = 'deal ' || owner THEN 'system' ELSE 'claimed' END,
+            'via', 'worker', 'why', NEW.why, 'command_id', NEW.event_id), owner),
+        'key.' || NEW.kind,
+        'key',
+        coalesce(NEW.address, NEW.provider),
+        audit.difference(NULL, to_jsonb(NEW), '{}', '{}'),
+        deal => owner);
+    RETURN NULL;
+END
+$$;
+CREATE CONSTRAINT TRIGGER noted AFTER INSERT ON signing.key_events
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION audit.note_key_event();
+
+CREATE FUNCTION audit.note_latch() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog
+AS $$
+DECLARE
+    said jsonb := audit.by_itself('chain worker', NEW.problem ->> 'message');
+BEGIN
+    IF NEW.cleared_at IS NOT NULL THEN
+        said := jsonb_build_object('who', NEW.cleared_by, 'kind', 'claimed', 'via', 'worker',
+            'why', NEW.cleared_why);
+    END IF;
+    PERFORM audit.record(
+        coalesce(nullif(current_setting('deal.cause', true), '')::jsonb, said),
+        CASE WHEN NEW.cleared_at IS NULL THEN 'latch.set' ELSE 'latch.cleared' END,
+        'chain',
+        NEW.chain_id::text,
+        audit.difference(
+            CASE WHEN TG_OP = 'UPDATE' THEN to_jsonb(OLD) END, to_jsonb(NEW), '{}', '{}'));
+    RETURN NULL;
+END
+$$;
+CREATE CONSTRAINT TRIGGER noted AFTER INSERT OR UPDATE ON signing.latches
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION audit.note_latch();
+
+-- What the system decides by itself, one row each.
+CALL audit.watch('deals.reservations', 'deal', 'deal_id', 'bank',
+    by_itself => 'what its bank moves is counted');
+CALL audit.watch('transactions.safe_proposals', 'deal', 'deal_id',
+    by_itself => 'the owners of the Safe are asked');
+CALL audit.watch('signing.accounts', 'key', 'address', by_itself => 'a key is opened');
+CALL audit.watch('signing.treasuries', 'deal', 'deal_id', by_itself => 'its treasury is decided for good');
+CALL audit.watch('signing.operations', 'operation', 'owner',
+    by_itself => 'the signer agrees to what is told to the timelock');
+CALL audit.watch('signing.policies', 'signing_policy', 'version', hidden => '{content}',
+    by_itself => 'a signer was started with it');
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA audit FROM PUBLIC;
 REVOKE ALL ON PROCEDURE audit.watch FROM PUBLIC;

@@ -23,6 +23,7 @@ from domain.transactions import Fees
 from domain.views import DealView
 from tests.workflows.conftest import Theatre
 from tests.workflows.fakes import FEES, GAS, GAS_PRICE, Script, expected_profit
+from workflows.deal.messages import CommandMessage
 from workflows.deal.workflow import TASK_QUEUE, DealWorkflow, workflow_id
 
 HIGHER = Fees(max_fee_per_gas=3_000, max_priority_fee_per_gas=2_000)
@@ -295,3 +296,51 @@ async def test_paused_again_while_it_resumes_a_deal_stays_paused(theatre: Theatr
 
     await theatre.command(request.deal_id, Command.RESUME)
     assert (await theatre.end(request.deal_id)).status is DealStatus.COMPLETED
+
+
+async def test_each_change_is_recorded_with_the_message_that_made_it(theatre: Theatre) -> None:
+    holds = {"admitted": asyncio.Event(), "resumed": asyncio.Event()}
+
+    async def hold(record: DealRecord) -> None:
+        if record.view.doing in holds:
+            await holds[record.view.doing].wait()
+
+    script = Script(on_record=hold)
+    request = theatre.request(script)
+    await theatre.client.start_workflow(
+        DealWorkflow.run,
+        request,
+        id=workflow_id(request.deal_id),
+        task_queue=TASK_QUEUE,
+        task_timeout=timedelta(seconds=1),  # as above
+    )
+
+    async def give(command: Command) -> None:
+        message = CommandMessage(who=f"who {command}s", why=f"to {command}")
+        name = f"{request.deal_id}-{command}"
+        await theatre.deals.command(request.deal_id, command, message, name)
+
+    await give(Command.PAUSE)
+    holds["admitted"].set()
+    await theatre.until(request.deal_id, lambda view: view.status is DealStatus.PAUSED)
+    await give(Command.RESUME)
+    await give(Command.CANCEL)
+    holds["resumed"].set()
+    assert (await theatre.end(request.deal_id)).status is DealStatus.UNWOUND
+
+    told = {
+        (record.cause.who, record.cause.why, record.cause.command_id, record.view.status)
+        for record in script.records
+        if record.cause is not None
+    }
+    made = {
+        Command.PAUSE: DealStatus.PAUSED,
+        Command.RESUME: DealStatus.EXECUTING,
+        Command.CANCEL: DealStatus.UNWINDING,
+    }
+    assert told == {
+        (f"who {command}s", f"to {command}", f"{request.deal_id}-{command}", status)
+        for command, status in made.items()
+    }
+    by_itself = {record.view.doing for record in script.records if record.cause is None}
+    assert by_itself >= {"sizing", "admitted", "done"}

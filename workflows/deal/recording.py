@@ -11,6 +11,8 @@ from domain.settlement import settle
 from domain.views import StepView
 from workflows.deal import options
 from workflows.deal.failures import problem_of
+from workflows.deal.hearing import Hearing
+from workflows.deal.messages import CommandMessage, OwnerMessage
 from workflows.deal.state import DealState
 from workflows.deal.story import details_of
 
@@ -24,6 +26,11 @@ class Recording:
     def __init__(self, deal: DealState) -> None:
         """Take the deal."""
         self._deal = deal
+        self._hearing = Hearing()
+
+    def heard(self, message: CommandMessage | OwnerMessage) -> None:
+        """Keep who has the next change made, and why: the records say so beside it."""
+        self._hearing.take(message)
 
     def tell(self, doing: str) -> None:
         """Say what is going on, for queries and the Web UI; not recorded."""
@@ -63,6 +70,7 @@ class Recording:
             step=step,
             run_id=info.run_id,
             history_length=info.get_current_history_length(),
+            cause=None if step is not None else self._hearing.cause_of(view.status),
         )
         try:
             await _write(record)

@@ -67,6 +67,7 @@ class DealWorkflow:
                 # Cancelling the workflow means what the cancel command means: unwind, not vanish.
                 # One that comes together with the deal's end comes too late, and changes nothing.
                 self._deal.cancel = CommandMessage(who="temporal", why="workflow cancelled")
+                self._recording.heard(self._deal.cancel)
         deal.result()
         await workflow.wait_condition(workflow.all_handlers_finished)
         return self._deal.view()
@@ -88,6 +89,7 @@ class DealWorkflow:
     async def pause(self, message: CommandMessage) -> DealView:
         """Stop before the next step; the one under way is brought to its end."""
         self._deal.pause = message
+        self._recording.heard(message)
         self._recording.tell(f"pausing: {message.why} ({message.who})")
         return self._deal.view()
 
@@ -99,6 +101,7 @@ class DealWorkflow:
     async def resume(self, message: CommandMessage) -> DealView:
         """Go on with the next step."""
         self._deal.pause = None
+        self._recording.heard(message)
         self._recording.tell(f"resuming: {message.why} ({message.who})")
         return self._deal.view()
 
@@ -111,6 +114,7 @@ class DealWorkflow:
     async def cancel(self, message: CommandMessage) -> DealView:
         """Unwind from what the chain says, after the step under way has ended."""
         self._deal.cancel = message
+        self._recording.heard(message)
         self._recording.tell(f"cancelling: {message.why} ({message.who})")
         return self._deal.view()
 
@@ -173,9 +177,11 @@ class DealWorkflow:
         owners = self._admission.owners
         assert owners is not None  # noqa: S101 - the validator has seen to it
         try:
-            return await owners.take(message)
+            approval = await owners.take(message)
         except DealFailure as failure:
             raise _refusal(failure.problem) from failure
+        self._recording.heard(message)
+        return approval
 
     # -- the deal -------------------------------------------------------------------------------
 
