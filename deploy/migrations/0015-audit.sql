@@ -162,7 +162,8 @@ BEGIN
     entry.subject_kind := subject_kind;
     entry.subject := subject;
     entry.deal := deal;
-    entry.bank := bank;
+    entry.bank := coalesce(bank, (
+        SELECT known.bank FROM deals.deals AS known WHERE known.deal_id = entry.deal));
     entry.request_digest := request_digest;
     entry.policy_version := policy_version;
     entry.workflow_id := workflow_id;
@@ -183,6 +184,47 @@ BEGIN
     entry.hash := audit.hash_of(entry);
     INSERT INTO audit.events SELECT (entry).*;
     RETURN entry.sequence;
+END
+$$;
+
+-- Recompute the whole trail: how many rows are good, the hash of the last of them, and of the first
+-- that is not, its sequence and what is wrong. A head that was kept earlier must still be a row's
+-- hash, or rows were cut off the end, or the trail was written anew.
+CREATE FUNCTION audit.verify(kept_head text DEFAULT NULL)
+    RETURNS TABLE (good bigint, head text, broken bigint, problem text)
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog
+AS $$
+DECLARE
+    entry audit.events;
+    genesis CONSTANT text := repeat('0', 64);
+    seen boolean := kept_head IS NULL OR kept_head = genesis;
+BEGIN
+    good := 0;
+    head := genesis;
+    FOR entry IN SELECT * FROM audit.events AS known ORDER BY known.sequence LOOP
+        problem := CASE
+            WHEN entry.sequence <> good + 1 THEN format('row %s is missing', good + 1)
+            WHEN entry.previous_hash IS DISTINCT FROM head
+                THEN format('row %s does not follow from the one before', entry.sequence)
+            WHEN entry.content_digest IS DISTINCT FROM audit.content_of(entry)
+                OR entry.hash IS DISTINCT FROM audit.hash_of(entry)
+                THEN format('row %s was changed', entry.sequence)
+        END;
+        IF problem IS NOT NULL THEN
+            broken := good + 1;
+            RETURN NEXT;
+            RETURN;
+        END IF;
+        good := entry.sequence;
+        head := entry.hash;
+        seen := seen OR head = kept_head;
+    END LOOP;
+    IF NOT seen THEN
+        broken := good + 1;
+        problem := 'the head that was kept is not in the trail: rows were cut off its end, or it was '
+            'written anew';
+    END IF;
+    RETURN NEXT;
 END
 $$;
 
@@ -512,11 +554,28 @@ CALL audit.watch('signing.operations', 'operation', 'owner',
 CALL audit.watch('signing.policies', 'signing_policy', 'version', hidden => '{content}',
     by_itself => 'a signer was started with it');
 
+-- One command for many deals: the list that somebody was shown and said yes to. What became of each
+-- deal's command is kept with the command.
+CREATE TABLE control.batches (
+    batch_id text PRIMARY KEY CHECK (batch_id <> ''),
+    command text NOT NULL CHECK (command <> ''),
+    filter text NOT NULL,
+    deals text[] NOT NULL CHECK (cardinality(deals) BETWEEN 1 AND 500),
+    digest text NOT NULL CHECK (digest ~ '^[0-9a-f]{64}$'),
+    principal_id text NOT NULL CHECK (principal_id <> ''),
+    why text NOT NULL CHECK (why <> ''),
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CALL audit.watch('control.batches', 'batch', 'batch_id');
+GRANT SELECT ON control.batches TO deal_control, deal_reader;
+GRANT INSERT ON control.batches TO deal_control;
+
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA audit FROM PUBLIC;
 REVOKE ALL ON PROCEDURE audit.watch FROM PUBLIC;
 GRANT USAGE ON SCHEMA control TO deal_control, deal_reader, deal_records, deal_engine;
 GRANT USAGE ON SCHEMA audit TO deal_control, deal_reader;
 GRANT SELECT ON audit.events TO deal_control, deal_reader;
 GRANT EXECUTE ON FUNCTION audit.record TO deal_control;
-GRANT EXECUTE ON FUNCTION audit.digest, audit.content_of, audit.hash_of, audit.last_of_deal
+GRANT EXECUTE ON FUNCTION audit.digest, audit.content_of, audit.hash_of, audit.last_of_deal,
+    audit.verify
     TO deal_control, deal_reader;

@@ -1,0 +1,1 @@
+"""What an auditor takes along: it needs nothing of ours."""
