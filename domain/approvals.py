@@ -154,6 +154,13 @@ def withdrawn(who: str, why: str) -> Problem:
     ).problem
 
 
+def expired_by(approval: Approval, who: str, why: str) -> Problem:
+    """The problem of a deal that somebody has let expire before its time."""
+    return expired(approval).model_copy(
+        update={"message": f"no longer waited for approval: {why} ({who})"}
+    )
+
+
 def expired(approval: Approval) -> Problem:
     """The problem of a deal that its owners have not approved in time."""
     proposal, signed = approval.proposal, len(approval.signed)

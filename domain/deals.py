@@ -83,15 +83,20 @@ ALLOWED_TRANSITIONS: Final[Mapping[DealStatus, frozenset[DealStatus]]] = {
         }
     ),
     DealStatus.AWAITING_APPROVAL: frozenset(
-        {DealStatus.REJECTED, DealStatus.EXPIRED, DealStatus.EXECUTING}
+        {
+            DealStatus.REJECTED,
+            DealStatus.EXPIRED,
+            DealStatus.EXECUTING,
+            DealStatus.UNWINDING,
+        }
     ),
     DealStatus.EXECUTING: frozenset(
         {DealStatus.PAUSED, DealStatus.FROZEN, DealStatus.UNWINDING, DealStatus.COMPLETED}
     ),
     DealStatus.PAUSED: frozenset({DealStatus.EXECUTING, DealStatus.UNWINDING}),
     DealStatus.FROZEN: frozenset({DealStatus.EXECUTING, DealStatus.UNWINDING}),
-    DealStatus.UNWINDING: frozenset({DealStatus.UNWOUND, DealStatus.STUCK}),
-    DealStatus.STUCK: frozenset({DealStatus.UNWINDING}),
+    DealStatus.UNWINDING: frozenset({DealStatus.PAUSED, DealStatus.UNWOUND, DealStatus.STUCK}),
+    DealStatus.STUCK: frozenset({DealStatus.UNWINDING, DealStatus.UNWOUND}),
     DealStatus.DENIED: frozenset(),
     DealStatus.REJECTED: frozenset(),
     DealStatus.EXPIRED: frozenset(),
@@ -113,6 +118,10 @@ class Command(StrEnum):
     PAUSE = "pause"
     RESUME = "resume"
     CANCEL = "cancel"
+    RETRY = "retry"
+    UNWIND = "unwind"
+    EXPIRE = "expire"
+    ADOPT = "adopt"
 
 
 COMMAND_STATES: Final[Mapping[Command, frozenset[DealStatus]]] = {
@@ -128,8 +137,25 @@ COMMAND_STATES: Final[Mapping[Command, frozenset[DealStatus]]] = {
             DealStatus.STUCK,
         }
     ),
+    Command.RETRY: frozenset({DealStatus.FROZEN, DealStatus.STUCK}),
+    Command.UNWIND: frozenset(
+        {
+            DealStatus.REQUESTED,
+            DealStatus.EXECUTING,
+            DealStatus.PAUSED,
+            DealStatus.FROZEN,
+            DealStatus.STUCK,
+        }
+    ),
+    Command.EXPIRE: frozenset({DealStatus.AWAITING_APPROVAL, DealStatus.FROZEN}),
+    Command.ADOPT: frozenset({DealStatus.STUCK}),
 }
 """From which states each command makes progress."""
+
+
+def commands_for(status: DealStatus) -> tuple[Command, ...]:
+    """What a person may ask of a deal in this state, in the order of `Command`."""
+    return tuple(command for command in Command if status in COMMAND_STATES[command])
 
 
 def check_transition(before: DealStatus, after: DealStatus) -> None:
@@ -148,7 +174,7 @@ def check_command(command: Command, status: DealStatus) -> None:
     """Raise `NotAllowed`, naming the commands that would work, unless the state allows it."""
     if status in COMMAND_STATES[command]:
         return
-    possible = [str(c) for c, states in COMMAND_STATES.items() if status in states]
+    possible = [str(c) for c in commands_for(status)]
     nothing = "nothing, the deal has ended" if status in CLOSED else "nothing but to wait"
     raise NotAllowed(
         f"a deal that is {status} cannot be given {command}",

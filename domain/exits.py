@@ -22,14 +22,17 @@ def topped_up(debt: int) -> int:
     return debt_bound(debt_bound(debt))
 
 
-def next_exit_step(position: Position) -> Step | None:
+def next_exit_step(position: Position, danger_wad: int = 0) -> Step | None:
     """The next batch on the way to an empty account; None when it is empty.
 
     Discount tokens are turned into the par token first, a shortfall of the par token is made up
     from the treasury, then one batch repays, withdraws and unwraps. The last sends everything that
     is left to the treasury: only then is it known how much the interest was.
+
+    Where the loan is less healthy than `danger_wad` (a health factor in 1e-18), the treasury pays
+    first and the discount tokens are sold last: a sale may take long, and a liquidation costs more.
     """
-    if position.discount:
+    if position.discount and not position.in_danger(danger_wad):
         return Step.UNWIND
     if position.debt and position.par < debt_bound(position.debt):
         return Step.TOP_UP

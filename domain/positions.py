@@ -36,6 +36,9 @@ class Position(BaseModel):
     ether_price_usd8: Units
     par_price_usd8: Units
     par_decimals: Annotated[int, Field(ge=0, le=36)]
+    health_factor_wad: Units | None = None
+    """Aave's, in 1e-18; below 1 the loan is liquidated. None: it was not read, or nothing is owed.
+    """
 
     @property
     def ltv_bps(self) -> int:
@@ -45,6 +48,11 @@ class Position(BaseModel):
         if self.collateral_usd8 == 0:
             return BASIS_POINTS
         return ceil_div(self.debt_usd8 * BASIS_POINTS, self.collateral_usd8)
+
+    def in_danger(self, below_wad: int) -> bool:
+        """Whether the loan is less healthy than that, in 1e-18."""
+        health = self.health_factor_wad
+        return self.debt > 0 and health is not None and health < below_wad
 
     @property
     def net_asset_value_usd8(self) -> int:

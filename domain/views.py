@@ -5,10 +5,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from domain.adoptions import Adoption
 from domain.approvals import Approval
 from domain.deals import DealRequest, DealStatus
 from domain.desk_approvals import DeskApproval
 from domain.errors import Problem
+from domain.freezes import Freeze
 from domain.identifiers import Address
 from domain.settlement import Settlement
 from domain.sizing import Sizing
@@ -46,6 +48,10 @@ class DealView(BaseModel):
     """What people of the desk are asked for, if the deal needs them; they come first."""
     approval: Approval | None = None
     """What the owners of a Safe are asked for, if the deal needs them."""
+    frozen: Freeze | None = None
+    """What cannot be redeemed, from when redemption was first refused until it is redeemed."""
+    adoption: Adoption | None = None
+    """Who took the deal over, if somebody had to, and what was left."""
     problem: Problem | None = None
     """Why the deal was denied, is unwinding or stuck."""
     created_at: datetime

@@ -91,6 +91,7 @@ async def build(
                     engine.release_chain,
                     reads.read_market,
                     reads.read_position,
+                    reads.watch_redemption,
                     safes.propose_funding,
                     safes.watch_safe,
                     safes.check_signature,

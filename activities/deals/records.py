@@ -32,6 +32,8 @@ WITH given AS (
         policy_version = given.policy_version,
         desk_approval = given.desk_approval,
         approval = given.approval,
+        frozen = given.frozen,
+        adoption = given.adoption,
         doing = given.doing,
         problem = given.problem,
         settlement_ether_wei = given.settlement_ether_wei,

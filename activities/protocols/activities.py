@@ -1,5 +1,9 @@
 """The reading activities of one chain."""
 
+import asyncio
+import time
+from itertools import count
+
 from temporalio import activity
 
 from activities.protocols.interface import (
@@ -7,6 +11,8 @@ from activities.protocols.interface import (
     ProtocolActivities,
     ReadMarket,
     ReadPosition,
+    RedemptionWatched,
+    WatchRedemption,
 )
 from activities.protocols.reader import ChainReader
 from domain.positions import Position
@@ -35,3 +41,16 @@ class ProtocolReads(ProtocolActivities):
     async def read_position(self, order: ReadPosition) -> Position:
         """See `ProtocolActivities.read_position`."""
         return await self._reader.position(order.module, order.account)
+
+    @activity.defn
+    async def watch_redemption(self, order: WatchRedemption) -> RedemptionWatched:
+        """See `ProtocolActivities.watch_redemption`."""
+        until = time.monotonic() + order.seconds
+        for probes in count():
+            terms = await self._reader.redemption(order.module)
+            is_open = not terms.frozen and terms.redeemable >= order.held
+            left = until - time.monotonic()
+            if is_open or left <= 0:
+                return RedemptionWatched(terms=terms, open=is_open)
+            await asyncio.sleep(min(order.policy.probe_after(probes).total_seconds(), left))
+        raise AssertionError

@@ -1,14 +1,17 @@
 """Reading the chain, as workflows see it (task queue ``chain-<chain id>``)."""
 
 from abc import ABC, abstractmethod
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from temporalio import activity
 
+from domain.amounts import Units
 from domain.chains import ModuleProfile, Multisig
 from domain.deals import DealRequest
 from domain.identifiers import Address, ChainId, ModuleId
-from domain.market import MarketSnapshot
+from domain.market import MarketSnapshot, RedemptionTerms
+from domain.policy import FreezePolicy
 from domain.positions import Position
 
 
@@ -39,6 +42,26 @@ class ReadPosition(_Model):
     account: Address
 
 
+class WatchRedemption(_Model):
+    """Look at a module's redemption until it would take so many discount tokens."""
+
+    chain_id: ChainId
+    module: ModuleId
+    held: Units
+    policy: FreezePolicy
+    """How often."""
+    seconds: Annotated[int, Field(ge=0)]
+    """For how long at the most."""
+
+
+class RedemptionWatched(_Model):
+    """What was seen last."""
+
+    terms: RedemptionTerms
+    open: bool
+    """Whether all that is held could be redeemed."""
+
+
 class ProtocolActivities(ABC):
     """Reads only; nothing here changes anything."""
 
@@ -55,3 +78,11 @@ class ProtocolActivities(ABC):
     @activity.defn
     async def read_position(self, order: ReadPosition) -> Position:
         """Read the position at the newest block. Raises `Unavailable`."""
+
+    @abstractmethod
+    @activity.defn
+    async def watch_redemption(self, order: WatchRedemption) -> RedemptionWatched:
+        """Look again and again, and return as soon as it is open or the time is up.
+
+        The first look is at once. Raises `Unavailable`.
+        """

@@ -160,6 +160,12 @@ class ChainReader:
             Read(target, redemption.RESERVE),
         ]
 
+    async def redemption(self, module: ModuleId) -> RedemptionTerms:
+        """The redemption module's terms at the newest block."""
+        return redemption_terms(
+            await self._read(self.redemption_reads(self.profile.module(module)))
+        )
+
     def read_call(self, reads: list[Read], block: str = LATEST) -> RpcCall:
         """The one ``eth_call`` that performs these reads."""
         target = self.profile.contract("multicall3")
@@ -244,6 +250,7 @@ def position_from(account: Address, decimals: int, values: list[tuple[Any, ...]]
         ether_price_usd8=prices[0][0],
         par_price_usd8=prices[1][0],
         par_decimals=decimals,
+        health_factor_wad=data[5] if debt else None,
     )
 
 

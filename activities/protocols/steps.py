@@ -203,7 +203,10 @@ class StepBuilder:
         if offered.redeemable >= amount and not offered.frozen:
             return self._redemption(order, look, offered)
         guard = self._prices(order).guard(look.values[6:-1], offered, look.timestamp)
-        minimum = quote - ceil_div(quote * order.request.max_slippage_bps, BASIS_POINTS)
+        slippage = (
+            order.request.max_slippage_bps if order.slippage_bps is None else order.slippage_bps
+        )
+        minimum = quote - ceil_div(quote * slippage, BASIS_POINTS)
         minimum = max(minimum, guard.selling(amount, quote))
         swap = self._exchange(calls, look, (calls.discount, calls.par), amount, minimum)
         bounds = [

@@ -1,6 +1,7 @@
 """The signer as workflows see it (task queue ``signer``)."""
 
 from abc import ABC, abstractmethod
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 from temporalio import activity
@@ -10,6 +11,9 @@ from domain.deals import TREASURY_STEPS, Step
 from domain.identifiers import Address, ChainId, DealId, ModuleId
 from domain.operations import OPERATION_STEPS
 from domain.transactions import PreparedBatch, SignedTransaction
+
+HOURLY_RATES: Final = frozenset({"rate_hour_signatures", "rate_hour_usd"})
+"""The rules, by the `field` of a refusal, that have room again within an hour."""
 
 
 class _Model(BaseModel):

@@ -13,6 +13,7 @@ from domain.approvals import ExecuteApproved
 from domain.deals import DealRequest, Step, digest_of
 from domain.errors import Problem
 from domain.identifiers import Address, ChainId, DealId, ModuleId
+from domain.limits import MAX_SLIPPAGE_BPS
 from domain.operations import Scheduled
 from domain.sizing import Sizing
 from domain.tracking import Receipt
@@ -43,6 +44,8 @@ class PrepareBatch(_Model):
     """Funding by the Safe: what its owners have signed."""
     operation: Scheduled | None = None
     """What the timelock is to be told, for the steps that are no deal's."""
+    slippage_bps: Annotated[int, Field(ge=0, le=MAX_SLIPPAGE_BPS)] | None = None
+    """How much less than its quote a sale on the way out may take; by default the request's."""
 
     def digest(self) -> str:
         """SHA-256; what is not set is left out, as before there was such a field."""
@@ -50,6 +53,7 @@ class PrepareBatch(_Model):
             "treasury": self.treasury,
             "approval": self.approval,
             "operation": self.operation,
+            "slippage_bps": self.slippage_bps,
         }
         return digest_of(self, exclude={name for name, value in fields.items() if value is None})
 

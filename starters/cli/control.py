@@ -1,4 +1,4 @@
-"""`deal pause`, `resume` and `cancel`: a person's command, with who and why."""
+"""`deal pause`, `resume`, `unwind` and the others: a person's command, with who and why."""
 
 import getpass
 import sys

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from domain.deals import commands_for
 from domain.views import DealView
 
 
@@ -12,10 +13,19 @@ def deal_document(
     """The view, who answered, and where to look further.
 
     `source` is ``workflow`` or ``records``; `age_seconds` says how long ago the records changed.
+    `commands` are those that the deal would take now. What is frozen is valued as of now.
     """
     document = view.model_dump(mode="json")
     document["source"] = "workflow" if from_workflow else "records"
     if not from_workflow:
         document["age_seconds"] = round((datetime.now(UTC) - view.updated_at).total_seconds())
+    if view.frozen is not None:
+        now = datetime.now(UTC)
+        document["frozen"] |= {
+            "age_seconds": round(view.frozen.age(now).total_seconds()),
+            "haircut_bps": view.frozen.haircut_bps(now),
+            "value_usd8": str(view.frozen.value_usd8(now)),
+        }
+    document["commands"] = [str(command) for command in commands_for(view.status)]
     document["web_ui"] = web_ui
     return document

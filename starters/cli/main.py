@@ -231,6 +231,62 @@ def cancel(  # noqa: PLR0913 - the options of the command
     _give("cancel", deal_id, reason, who=who, command_id=command_id, sure=yes, output=output)
 
 
+@app.command()
+def retry(  # noqa: PLR0913 - the options of the command
+    deal_id: DealIdArgument,
+    reason: ReasonOption,
+    who: WhoOption = None,
+    command_id: CommandIdOption = None,
+    *,
+    yes: YesOption = False,
+    output: OutputOption = None,
+) -> None:
+    """Try again now: a stuck deal its way out, a frozen one its redemption."""
+    _give("retry", deal_id, reason, who=who, command_id=command_id, sure=yes, output=output)
+
+
+@app.command()
+def unwind(  # noqa: PLR0913 - the options of the command
+    deal_id: DealIdArgument,
+    reason: ReasonOption,
+    who: WhoOption = None,
+    command_id: CommandIdOption = None,
+    *,
+    yes: YesOption = False,
+    output: OutputOption = None,
+) -> None:
+    """Bring a deal's funds home from any state in which it holds some."""
+    _give("unwind", deal_id, reason, who=who, command_id=command_id, sure=yes, output=output)
+
+
+@app.command()
+def expire(  # noqa: PLR0913 - the options of the command
+    deal_id: DealIdArgument,
+    reason: ReasonOption,
+    who: WhoOption = None,
+    command_id: CommandIdOption = None,
+    *,
+    yes: YesOption = False,
+    output: OutputOption = None,
+) -> None:
+    """Wait no longer: for approval (it ends EXPIRED), or while FROZEN (it unwinds)."""
+    _give("expire", deal_id, reason, who=who, command_id=command_id, sure=yes, output=output)
+
+
+@app.command()
+def adopt(  # noqa: PLR0913 - the options of the command
+    deal_id: DealIdArgument,
+    reason: ReasonOption,
+    who: WhoOption = None,
+    command_id: CommandIdOption = None,
+    *,
+    yes: YesOption = False,
+    output: OutputOption = None,
+) -> None:
+    """End a stuck deal with a written account of what is left, which you answer for."""
+    _give("adopt", deal_id, reason, who=who, command_id=command_id, sure=yes, output=output)
+
+
 @app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )

@@ -1,7 +1,7 @@
 """Deals as tables."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from rich.box import SIMPLE_HEAD
@@ -10,8 +10,9 @@ from rich.text import Text
 
 from domain.amounts import ETHER_DECIMALS, format_units
 from domain.approvals import Approval
-from domain.deals import DealStatus
+from domain.deals import DealStatus, commands_for
 from domain.errors import Problem
+from domain.freezes import Freeze
 from domain.sizing import Sizing
 from domain.views import DealView, StepView
 from starters.cli import formats
@@ -82,11 +83,29 @@ def summary(view: DealView) -> Table:
         table.add_row("account", view.account)
     if view.treasury:
         table.add_row("treasury", view.treasury)
+    if view.frozen is not None:
+        _add_freeze(table, view, view.frozen, datetime.now(UTC))
+    if view.adoption is not None:
+        table.add_row("adopted", Text(view.adoption.text()))
+    possible = ", ".join(commands_for(view.status))
+    if possible:
+        table.add_row("possible now", possible)
     began, changed = formats.moment(view.created_at), formats.moment(view.updated_at)
     table.add_row("began, changed", f"{began}, {changed} UTC")
     if view.sizing is not None:
         _add_sizing(table, view, view.sizing)
     return table
+
+
+def _add_freeze(table: Table, view: DealView, freeze: Freeze, now: datetime) -> None:
+    """What cannot be redeemed: how much, for how long, and what it is reckoned with now."""
+    age = formats.age(freeze.age(now))
+    table.add_row("frozen", f"{formats.par_token(view).amount(freeze.held)} for {age}")
+    cut = formats.percent(freeze.haircut_bps(now))
+    value = f"{formats.usd(freeze.value_usd8(now))} after a haircut of {cut}, "
+    table.add_row("", f"{value}{formats.usd(freeze.at_par_usd8)} at par")
+    if freeze.unwinds_at is not None:
+        table.add_row("", f"unwinds by itself at {formats.moment(freeze.unwinds_at)} UTC")
 
 
 def _add_sizing(table: Table, view: DealView, sizing: Sizing) -> None:

@@ -26,6 +26,7 @@ from starters.deals.acting import closed_deal
 from starters.deals.failures import domain_errors
 from workflows.deal.approval import not_waiting
 from workflows.deal.messages import (
+    AdoptMessage,
     CommandMessage,
     OwnerMessage,
     RejectionMessage,
@@ -44,6 +45,16 @@ _ANSWER_SECONDS: Final = 60
 _LOOK_SECONDS: Final = 0.25
 _PATIENCE_SECONDS: Final = 300
 """How long following a deal puts up with nobody answering."""
+
+_UPDATES: Final = {
+    Command.PAUSE: DealWorkflow.pause,
+    Command.RESUME: DealWorkflow.resume,
+    Command.CANCEL: DealWorkflow.cancel,
+    Command.RETRY: DealWorkflow.retry_step,
+    Command.UNWIND: DealWorkflow.unwind,
+    Command.EXPIRE: DealWorkflow.force_expire,
+}
+"""The commands that need nothing but who and why."""
 
 T = TypeVar("T")
 Unknown = Callable[[object], OutcomeUnknown]
@@ -101,14 +112,10 @@ class DealClient:
             f"it is not known whether deal {deal_id} took the command {command}",
             f"give it again under the same command id, {command_id}",
         )
-        update = {
-            Command.PAUSE: DealWorkflow.pause,
-            Command.RESUME: DealWorkflow.resume,
-            Command.CANCEL: DealWorkflow.cancel,
-        }[command]
-        sent = self._handle(deal_id).execute_update(update, message, id=command_id)
         try:
-            return await _answer(deal_id, sent, unknown)
+            return await _answer(
+                deal_id, self._send(deal_id, command, message, command_id), unknown
+            )
         except NotFound:
             # Temporal says so of a workflow that has ended, too.
             check_command(command, (await self.view(deal_id)).status)
@@ -210,6 +217,16 @@ class DealClient:
 
     def _handle(self, deal_id: DealId) -> WorkflowHandle[DealWorkflow, DealView]:
         return self._client.get_workflow_handle_for(DealWorkflow.run, workflow_id(deal_id))
+
+    async def _send(
+        self, deal_id: DealId, command: Command, message: CommandMessage, command_id: str
+    ) -> DealView:
+        handle = self._handle(deal_id)
+        if command is Command.ADOPT:
+            if not isinstance(message, AdoptMessage):
+                message = AdoptMessage(who=message.who, why=message.why, via=message.via)
+            return await handle.execute_update(DealWorkflow.adopt, message, id=command_id)
+        return await handle.execute_update(_UPDATES[command], message, id=command_id)
 
     async def _start(self, request: DealRequest) -> DealView:
         """Start and ask for the admission in one request to the server."""

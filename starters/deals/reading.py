@@ -19,8 +19,8 @@ from starters.deals.paging import (
 )
 
 _COLUMNS: Final = """
-    request, status, version, doing, account, treasury, sizing, approval, problem, created_at,
-    updated_at, policy_version, desk_approval,
+    request, status, version, doing, account, treasury, sizing, approval, frozen, adoption,
+    problem, created_at, updated_at, policy_version, desk_approval,
     settlement_ether_wei AS ether_wei, settlement_par AS par, settlement_profit_usd8 AS profit_usd8
 """
 

@@ -185,7 +185,7 @@ async def test_a_command_that_the_state_does_not_allow_is_refused_with_what_is_p
         events = (await desk.handle(deal_id).fetch_history()).events
     assert running.value.problem.actual == "EXECUTING"
     assert running.value.problem.limit == "PAUSED"
-    assert running.value.problem.next_action == "possible now: pause, cancel"
+    assert running.value.problem.next_action == "possible now: pause, cancel, unwind"
     assert running.value.exit_code == 4
     # Refused by the validator: it is not even in the history.
     accepted = [event.workflow_execution_update_accepted_event_attributes for event in events]

@@ -146,6 +146,7 @@ async def theatre() -> AsyncIterator[Theatre]:
                     engine.release_chain,
                     reads.read_market,
                     reads.read_position,
+                    reads.watch_redemption,
                     safes.propose_funding,
                     safes.watch_safe,
                     safes.check_signature,

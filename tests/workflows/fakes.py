@@ -46,6 +46,8 @@ from activities.protocols.interface import (
     ProtocolActivities,
     ReadMarket,
     ReadPosition,
+    RedemptionWatched,
+    WatchRedemption,
 )
 from activities.signing.interface import (
     DealAccounts,
@@ -154,8 +156,9 @@ class Script:
     """Batches whose nonces cannot be given back."""
     signed_after_all: set[str] = field(default_factory=set)
     final: bool = True
-    frozen_reads: int = 0
-    """For how many looks at the market after the first redemption stays frozen."""
+    frozen: bool = False
+    """Whether redemption is frozen, as whoever watches it sees it."""
+    redemption_watched: list[WatchRedemption] = field(default_factory=list)
     on_record: Callable[[DealRecord], Any] | None = None
     admitted_when: asyncio.Event | None = None
 
@@ -231,9 +234,7 @@ class FakeReads(ProtocolActivities):
         script = scripts[order.request.deal_id]
         script.note("read_market")
         script.reads += 1
-        frozen = 1 < script.reads <= script.frozen_reads + 1
-        redemption = _READING.market.redemption.model_copy(update={"frozen": frozen})
-        market = _READING.market.model_copy(update={"chain_id": CHAIN, "redemption": redemption})
+        market = _READING.market.model_copy(update={"chain_id": CHAIN})
         multisig = Multisig(expiry_seconds=script.expiry_seconds)
         return _READING.model_copy(update={"market": market, "multisig": multisig})
 
@@ -243,6 +244,19 @@ class FakeReads(ProtocolActivities):
         script = scripts[asking.removeprefix("deal-").removeprefix("key-of-")]
         script.note("read_position")
         return script.position
+
+    @activity.defn
+    async def watch_redemption(self, order: WatchRedemption) -> RedemptionWatched:
+        script = scripts[activity.info().workflow_id.removeprefix("deal-")]
+        script.note("watch_redemption")
+        script.redemption_watched.append(order)
+        clock = asyncio.get_running_loop().time
+        until = clock() + order.seconds
+        while script.frozen and clock() < until:
+            activity.heartbeat()
+            await asyncio.sleep(0.02)
+        terms = _READING.market.redemption.model_copy(update={"frozen": script.frozen})
+        return RedemptionWatched(terms=terms, open=not script.frozen)
 
 
 class FakeEngine(TransactionActivities):

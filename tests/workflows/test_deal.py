@@ -6,7 +6,6 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from temporalio.api.enums.v1 import EventType
 
 from activities.deals.interface import DealRecord
 from domain.deals import Command, DealStatus, Step
@@ -15,7 +14,6 @@ from domain.errors import (
     InvalidConfiguration,
     LimitExceeded,
     PostConditionFailed,
-    RedemptionFrozen,
     SigningRefused,
     TransactionReverted,
 )
@@ -208,7 +206,7 @@ async def test_a_deal_that_cannot_be_unwound_is_stuck_until_somebody_cancels_aga
     )
     deal_id = (await theatre.start(script)).request.deal_id
     stuck = await theatre.until(deal_id, lambda view: view.status is DealStatus.STUCK)
-    assert "`deal cancel` tries to unwind again" in stuck.doing
+    assert "`deal retry` tries to unwind again" in stuck.doing
     assert '"collateral":"9000000000000000000"' in stuck.doing
     assert stuck.problem is not None
     assert stuck.problem.code == "limit_exceeded"
@@ -240,20 +238,6 @@ async def test_a_deal_is_closed_only_when_its_transactions_are_final(theatre: Th
     assert view.status is DealStatus.COMPLETED
     assert script.calls[-1] == "finalize"
     assert [r.view.status for r in script.records].count(DealStatus.COMPLETED) == 1
-
-
-async def test_a_long_freeze_is_probed_less_and_less(theatre: Theatre) -> None:
-    script = Script(refused={("prepare", "redeem/1/1"): [error(RedemptionFrozen)]}, frozen_reads=2)
-    view = await theatre.run(script)
-    assert view.status is DealStatus.COMPLETED
-    assert "redeem/2/1" in keys(view)
-    events = (await theatre.handle(view.request.deal_id).fetch_history()).events
-    timers = [
-        event.timer_started_event_attributes.start_to_fire_timeout.ToSeconds()
-        for event in events
-        if event.event_type == EventType.EVENT_TYPE_TIMER_STARTED
-    ]
-    assert timers == [1, 2]
 
 
 async def test_every_step_is_recorded_once_in_order(theatre: Theatre) -> None:

@@ -120,7 +120,6 @@ class TestStoppedShort:
             outcomes={"run/1/1": error(TransactionReverted)},
             stopped_short={"run/1/1": stuck_with(7_100 * DOLLAR, 7_000 * DOLLAR)},
             refused={("prepare", "redeem/1/1"): [error(RedemptionFrozen)]},
-            frozen_reads=2,
         )
         view = await run(theatre, script)
         assert view.status is DealStatus.COMPLETED
@@ -132,7 +131,7 @@ class TestStoppedShort:
             outcomes={"run/1/1": error(TransactionReverted)},
             stopped_short={"run/1/1": stuck_with(7_100 * DOLLAR, 7_000 * DOLLAR)},
             refused={("prepare", "redeem/1/1"): [error(RedemptionFrozen)]},
-            frozen_reads=10**6,
+            frozen=True,
         )
         deal_id = (await theatre.start(script, mode="pipelined")).request.deal_id
         await theatre.until(deal_id, lambda view: view.status is DealStatus.FROZEN)

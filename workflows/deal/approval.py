@@ -29,6 +29,7 @@ from domain.approvals import (
     SafeStanding,
     counting,
     expired,
+    expired_by,
     fate_of,
     rejected,
     withdrawn,
@@ -283,6 +284,7 @@ class OwnersApproval:
             len(self._signatures),
             self._rejection is None,
             self._deal.cancel is None,
+            self._deal.expire is None,
             self._deal.pause is None,
         )
 
@@ -336,6 +338,10 @@ class OwnersApproval:
         if rejection is not None:
             problem = rejected(rejection.owner, rejection.who, rejection.why)
             return ApprovalEnded(DealStatus.REJECTED, problem)
+        expire = self._deal.expire
+        if expire is not None:
+            problem = expired_by(self._approval, expire.who, expire.why)
+            return ApprovalEnded(DealStatus.EXPIRED, problem)
         if workflow.now() >= self.proposal.expires_at:
             return ApprovalEnded(DealStatus.EXPIRED, expired(self._approval))
         return None

@@ -6,6 +6,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
 from activities.custody.interface import CustodyActivities, RetireAccount
+from domain.adoptions import Adoption
 from domain.deals import DealStatus, Step
 from domain.errors import Problem
 from domain.exits import next_exit_step
@@ -14,6 +15,7 @@ from workflows.deal import options
 from workflows.deal.failures import DealFailure, problem_of
 from workflows.deal.finality import wait_for_finality
 from workflows.deal.looking import last_position, read_position
+from workflows.deal.messages import AdoptMessage
 from workflows.deal.recording import Recording
 from workflows.deal.reservation import release
 from workflows.deal.state import DealState
@@ -35,15 +37,15 @@ class WayOut:
     async def settle(self) -> None:
         """Leave as a deal that went well: paused, cancelled and failing like every other step."""
         position = await last_position(self._deal)
-        while (step := next_exit_step(position)) is not None:
+        while (step := next_exit_step(position, self._deal.danger_wad)) is not None:
             position = await self._stepping.step(step, attempts=_EXIT_ATTEMPTS)
         await wait_for_finality(self._deal, self._recording)
         await self._recording.close(DealStatus.COMPLETED)
 
     async def unwind(self) -> None:
-        """Unwind; when that fails, wait as STUCK for a person to ask for another try."""
+        """Unwind; when that fails, wait as STUCK for another try, or for a person to take over."""
         while True:
-            self._deal.cancel = None
+            self._deal.cancel = self._deal.retry = None
             await self._recording.move(DealStatus.UNWINDING, "unwinding from what the chain says")
             try:
                 await self._leave_for_good()
@@ -54,13 +56,57 @@ class WayOut:
                 problem = problem_of(failure)
                 self._deal.problem = problem
                 await self._recording.move(DealStatus.STUCK, self._where_everything_is(problem))
-                await workflow.wait_condition(lambda: self._deal.cancel is not None)
+                if await self._handed_over():
+                    return
             else:
+                self._deal.frozen = None
                 return
 
-    async def retire_key(self) -> None:
-        """Have nothing signed any more: everything is final, and nothing is left in the account."""
+    async def _handed_over(self) -> bool:
+        """Wait for a person: True once one has taken the deal over, False for another try."""
         deal = self._deal
+        while True:
+            await workflow.wait_condition(
+                lambda: deal.leaving or deal.retry is not None or deal.adopt is not None
+            )
+            if deal.adopt is None:
+                return False
+            message = deal.adopt
+            try:
+                await self._hand_over(message)
+            except (DealFailure, ActivityError) as failure:
+                deal.problem = problem_of(failure)
+                await self._recording.tell_on_record(
+                    f"not handed over to {message.who}: {deal.problem.message}; "
+                    "adopt it again when that is mended"
+                )
+                deal.adopt = None
+            else:
+                deal.adopt = None
+                return True
+
+    async def _hand_over(self, message: AdoptMessage) -> None:
+        """End with a written account of what is left, read from the chain; nothing is moved."""
+        deal = self._deal
+        deal.accept_results()
+        await wait_for_finality(deal, self._recording)
+        deal.adoption = Adoption(
+            who=message.who,
+            why=message.why,
+            answers=message.answers or message.who,
+            at=workflow.now(),
+            remains=await read_position(deal),
+        )
+        await self._recording.close(DealStatus.UNWOUND, deal.adoption.text())
+
+    async def retire_key(self) -> None:
+        """Have nothing signed any more: everything is final, and nothing is left in the account.
+
+        A person who has taken over what is left still needs it.
+        """
+        deal = self._deal
+        if deal.adoption is not None and not deal.adoption.remains.is_empty:
+            return
         try:
             await workflow.execute_activity_method(
                 CustodyActivities.retire_account,
@@ -82,7 +128,7 @@ class WayOut:
     async def _leave(self, position: Position) -> None:
         """Step by step to an empty account, deciding each from what the last one left."""
         step: Step | None
-        while (step := next_exit_step(position)) is not None:
+        while (step := next_exit_step(position, self._deal.danger_wad)) is not None:
             position = await self._stepping.attempt(step, _EXIT_ATTEMPTS)
 
     async def _leave_for_good(self) -> None:
@@ -102,4 +148,7 @@ class WayOut:
     def _where_everything_is(self, problem: Problem) -> str:
         position = self._deal.position
         held = "" if position is None else f"; account: {position.model_dump_json()}"
-        return f"stuck: {problem.message}; `deal cancel` tries to unwind again{held}"
+        return (
+            f"stuck: {problem.message}; `deal retry` tries to unwind again, "
+            f"`deal adopt` hands it to a person{held}"
+        )

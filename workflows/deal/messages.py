@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from activities.transactions.interface import Action
 from domain.identifiers import Address
+from domain.identity import Via
 from domain.safe import Signature
 
 
@@ -16,6 +17,14 @@ class CommandMessage(BaseModel):
 
     who: Annotated[str, Field(min_length=1, max_length=200)]
     why: Annotated[str, Field(min_length=1, max_length=500)]
+    via: Via = Via.TEMPORAL
+    """How he came in. The command's id is the update's."""
+
+
+class AdoptMessage(CommandMessage):
+    """Who takes a deal over, and who answers for what may be left of it: himself by default."""
+
+    answers: Annotated[str, Field(min_length=1, max_length=200)] | None = None
 
 
 class ApprovalMessage(CommandMessage):

@@ -3,19 +3,27 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
+from domain.adoptions import Adoption
 from domain.approvals import Approval
 from domain.chains import ModuleProfile
 from domain.deals import TREASURY_STEPS, DealRequest, DealStatus, Step, check_transition
 from domain.errors import Problem, TransactionReverted
+from domain.freezes import Freeze
 from domain.identifiers import Address
+from domain.policy import ExitPolicy, FreezePolicy
 from domain.positions import Position
 from domain.settlement import Settlement
 from domain.sizing import Sizing
 from domain.tracking import Notice, Receipt, overturned, with_receipts
 from domain.transactions import Inclusion
 from domain.views import DealView, StepView
-from workflows.deal.messages import CommandMessage
+from workflows.deal.messages import AdoptMessage, CommandMessage
+
+FREEZE: Final = FreezePolicy()
+EXIT: Final = ExitPolicy()
+"""By which a deal waits and leaves that was admitted without a policy of its own."""
 
 
 class DealCancelled(Exception):
@@ -43,6 +51,16 @@ class DealState:
     problem: Problem | None = None
     pause: CommandMessage | None = None
     cancel: CommandMessage | None = None
+    """Somebody wants it unwound: by `cancel`, `unwind`, or by ending a freeze."""
+    retry: CommandMessage | None = None
+    expire: CommandMessage | None = None
+    adopt: AdoptMessage | None = None
+    controlled: bool = False
+    """It began after there were lifecycle policies; older deals go on as they were begun."""
+    freeze_policy: FreezePolicy = field(default_factory=lambda: FREEZE)
+    exit_policy: ExitPolicy = field(default_factory=lambda: EXIT)
+    frozen: Freeze | None = None
+    adoption: Adoption | None = None
     decided: bool = False
     """It was admitted or denied: whoever asks is answered."""
     reserved: bool = False
@@ -99,6 +117,16 @@ class DealState:
                 self.moved.add(place)
 
     @property
+    def leaving(self) -> bool:
+        """Whether somebody wants it unwound."""
+        return self.cancel is not None
+
+    @property
+    def danger_wad(self) -> int:
+        """Below this health factor, in 1e-18, the loan goes first; 0: it never does."""
+        return self.exit_policy.danger_health_factor_wad if self.controlled else 0
+
+    @property
     def sized(self) -> Sizing:
         """How the deal was sized; only ever read after admission."""
         assert self.sizing is not None  # noqa: S101 - set by admission
@@ -125,6 +153,8 @@ class DealState:
             treasury=self.treasury,
             sizing=self.sizing,
             approval=self.approval,
+            frozen=self.frozen,
+            adoption=self.adoption,
             steps=tuple(self.steps),
             settlement=self.settlement,
             problem=self.problem,

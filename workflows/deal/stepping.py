@@ -1,10 +1,12 @@
 """One step of a deal: behind its gate, built anew where that may help, and recorded."""
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Final
 
 from temporalio import workflow
 
+from activities.signing.interface import HOURLY_RATES
 from activities.transactions.interface import PrepareBatch
 from domain.approvals import ExecuteApproved
 from domain.deals import DealStatus, Step
@@ -15,6 +17,8 @@ from domain.errors import (
     TransactionReplaced,
     TransactionReverted,
 )
+from domain.limits import MAX_SLIPPAGE_BPS
+from domain.policy import ExitPolicy
 from domain.positions import Position
 from domain.transactions import BatchKey
 from domain.views import StepView
@@ -26,6 +30,8 @@ from workflows.deal.transaction import execute_batch
 
 _STEP_ATTEMPTS: Final = 3
 _RETRY_AFTER: Final = timedelta(seconds=2)
+_RATE_PAUSE: Final = timedelta(minutes=1)
+"""Until it is tried again what the signer's hourly rates have no room for."""
 
 
 class Stepping:
@@ -38,16 +44,27 @@ class Stepping:
 
     async def step(self, step: Step, attempts: int = _STEP_ATTEMPTS) -> Position:
         """Run a step behind the gate and return the account right after it."""
-        await self.gate()
-        return await self.attempt(step, attempts)
+        while True:
+            await self.gate()
+            try:
+                return await self.attempt(step, attempts)
+            except DealFailure as failure:
+                if not (self._deal.controlled and _is_hourly(failure.problem)):
+                    raise
+                await self._wait_for_room(step, failure.problem)
 
     async def attempt(
         self, step: Step, attempts: int, approval: ExecuteApproved | None = None
     ) -> Position:
-        """Run a step, building it anew if it reverts; or raise `DealFailure` with its problem."""
+        """Run a step, building it anew if it reverts; or raise `DealFailure` with its problem.
+
+        A sale on the way out takes a little less at every attempt, as far as the policy goes.
+        """
         deal = self._deal
         assert deal.account is not None  # noqa: S101 - only ever called after admission
         number = deal.next_round(step)
+        selling = deal.controlled and step is Step.UNWIND
+        attempts = deal.exit_policy.attempts if selling else attempts
         for attempt in range(1, attempts + 1):
             order = PrepareBatch(
                 key=BatchKey(
@@ -58,6 +75,7 @@ class Stepping:
                 account=deal.account,
                 treasury=None if deal.approval is None else deal.treasury,
                 approval=approval,
+                slippage_bps=_slippage_bps(deal.exit_policy, attempt) if selling else None,
             )
             self._recording.tell(
                 f"{step} {number}" + (f", attempt {attempt}" if attempt > 1 else "")
@@ -66,6 +84,8 @@ class Stepping:
                 return await self._run_batch(order)
             except DealFailure as failure:
                 if attempt == attempts or not self._may_repeat(order.key, failure.problem):
+                    raise
+                if deal.controlled and _is_hourly(failure.problem):
                     raise
             await workflow.sleep(_RETRY_AFTER, summary=f"before {step} is tried again")
         raise AssertionError  # pragma: no cover - the loop returns or raises
@@ -77,7 +97,7 @@ class Stepping:
         await self._wait_for_the_chain()
         while (message := deal.pause) is not None:
             await self._recording.move(DealStatus.PAUSED, f"paused by {message.who}: {message.why}")
-            await workflow.wait_condition(lambda: deal.pause is None or deal.cancel is not None)
+            await workflow.wait_condition(lambda: deal.pause is None or deal.leaving)
             self.stop_if_cancelled()
             await self._recording.move(DealStatus.EXECUTING, "resumed")
             self.stop_if_cancelled()
@@ -87,6 +107,17 @@ class Stepping:
         """Raise `DealCancelled` if somebody has asked for it."""
         if self._deal.cancel is not None:
             raise DealCancelled
+
+    async def _wait_for_room(self, step: Step, problem: Problem) -> None:
+        """Wait until an hour's rates may have room again: nothing is wrong with the deal."""
+        deal = self._deal
+        await self._recording.tell_on_record(f"{step} waits: {problem.message}, {problem.limit}")
+        with suppress(TimeoutError):
+            await workflow.wait_condition(
+                lambda: deal.leaving or deal.pause is not None,
+                timeout=_RATE_PAUSE,
+                timeout_summary=f"before the signer is asked for {step} again",
+            )
 
     async def _run_batch(self, order: PrepareBatch) -> Position:
         started = workflow.now()
@@ -116,9 +147,19 @@ class Stepping:
             self._recording.tell(
                 f"the chain went back before {len(deal.undone)} transactions: waiting"
             )
-            await workflow.wait_condition(lambda: not deal.undone or deal.cancel is not None)
+            await workflow.wait_condition(lambda: not deal.undone or deal.leaving)
             self.stop_if_cancelled()
         await note_moves(deal, self._recording)
+
+
+def _slippage_bps(policy: ExitPolicy, attempt: int) -> int:
+    """What a sale may lose against its quote: by the policy, and never more than any swap may."""
+    return min(policy.slippage_bps(attempt), MAX_SLIPPAGE_BPS)
+
+
+def _is_hourly(problem: Problem) -> bool:
+    """Whether the signer only says that it has signed enough for this hour."""
+    return problem.code == SigningRefused.code and problem.field in HOURLY_RATES
 
 
 def _may_pass(problem: Problem) -> bool:

@@ -8,7 +8,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 with workflow.unsafe.imports_passed_through():
     from activities.transactions.interface import TransactionView
     from domain.approvals import Approval
-    from domain.deals import Command, DealRequest, check_command
+    from domain.deals import Command, DealRequest, DealStatus, check_command
     from domain.errors import DealError, NotFound, Problem
     from domain.tracking import Notice
     from domain.views import DealView
@@ -19,6 +19,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.deal.failures import DealFailure, problem_of
     from workflows.deal.funding import SafeFunding
     from workflows.deal.messages import (
+        AdoptMessage,
         CommandMessage,
         OwnerMessage,
         RejectionMessage,
@@ -30,6 +31,8 @@ with workflow.unsafe.imports_passed_through():
     from workflows.deal.transaction import DEALS_QUEUE, transact
 
 TASK_QUEUE = DEALS_QUEUE
+_CONTROL = "control"
+"""Deals that began before go on without the freeze and exit policies, and whatever else is new."""
 _KEYS_RETIRE = "keys-retire"
 """Deals that ended before there was this end without it."""
 
@@ -118,6 +121,57 @@ class DealWorkflow:
         self._recording.tell(f"cancelling: {message.why} ({message.who})")
         return self._deal.view()
 
+    @cancel.validator
+    def _may_cancel(self, message: CommandMessage) -> None:  # noqa: ARG002 - the state decides
+        self._check(Command.CANCEL)
+
+    @workflow.update
+    async def unwind(self, message: CommandMessage) -> DealView:
+        """Unwind from what the chain says, after the step under way has ended."""
+        self._deal.cancel = message
+        self._recording.tell(f"unwinding: {message.why} ({message.who})")
+        return self._deal.view()
+
+    @unwind.validator
+    def _may_unwind(self, message: CommandMessage) -> None:  # noqa: ARG002 - the state decides
+        self._check(Command.UNWIND)
+
+    @workflow.update
+    async def retry_step(self, message: CommandMessage) -> DealView:
+        """Try again now, from what the chain says: the way out, or whether redemption is open."""
+        self._deal.retry = message
+        self._recording.tell(f"trying again: {message.why} ({message.who})")
+        return self._deal.view()
+
+    @retry_step.validator
+    def _may_retry(self, message: CommandMessage) -> None:  # noqa: ARG002 - the state decides
+        self._check(Command.RETRY)
+
+    @workflow.update
+    async def force_expire(self, message: CommandMessage) -> DealView:
+        """Wait no longer: without approval the deal ends EXPIRED, one that is FROZEN unwinds."""
+        if self._deal.status is DealStatus.FROZEN:
+            self._deal.cancel = message
+        else:
+            self._deal.expire = message
+        self._recording.tell(f"waiting no longer: {message.why} ({message.who})")
+        return self._deal.view()
+
+    @force_expire.validator
+    def _may_expire(self, message: CommandMessage) -> None:  # noqa: ARG002 - the state decides
+        self._check(Command.EXPIRE)
+
+    @workflow.update
+    async def adopt(self, message: AdoptMessage) -> DealView:
+        """End a stuck deal with a written account of what is left, and of who answers for it."""
+        self._deal.adopt = message
+        await workflow.wait_condition(lambda: self._deal.adopt is None)
+        return self._deal.view()
+
+    @adopt.validator
+    def _may_adopt(self, message: AdoptMessage) -> None:  # noqa: ARG002 - the state decides
+        self._check(Command.ADOPT)
+
     @workflow.update
     async def transact(self, message: TransactionMessage) -> TransactionView:
         """Send a transaction that is out again, bid more for it, or try to cancel it."""
@@ -155,10 +209,6 @@ class DealWorkflow:
         """Take in that the chain went back before transactions of this deal, or has them again."""
         self._deal.hear(notice)
 
-    @cancel.validator
-    def _may_cancel(self, message: CommandMessage) -> None:  # noqa: ARG002 - the state decides
-        self._check(Command.CANCEL)
-
     def _check(self, command: Command) -> None:
         try:
             check_command(command, self._deal.status)
@@ -186,6 +236,8 @@ class DealWorkflow:
     # -- the deal -------------------------------------------------------------------------------
 
     async def _run(self) -> None:
+        # Before anything else, so that what a deal began as does not depend on where it stands.
+        self._deal.controlled = workflow.patched(_CONTROL)
         if await self._admission.admit():
             await self._run_admitted()
         if self._deal.has_key and workflow.patched(_KEYS_RETIRE):

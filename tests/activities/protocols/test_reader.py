@@ -39,7 +39,7 @@ async def test_a_position_is_what_the_contracts_say_one_by_one(desk: Desk) -> No
     await desk.walk(UP_TO_SWAP)
     node, account = desk.node, desk.account
     position = await desk.position()
-    collateral_usd8, debt_usd8, *_ = node.read("aave_pool", "getUserAccountData", account)
+    collateral_usd8, debt_usd8, *_, health = node.read("aave_pool", "getUserAccountData", account)
     assert position.model_dump() == {
         "account": account,
         "block_number": node.head(),
@@ -54,6 +54,7 @@ async def test_a_position_is_what_the_contracts_say_one_by_one(desk: Desk) -> No
         "ether_price_usd8": node.read("aave_oracle", "getAssetPrice", node.manifest["weth"]),
         "par_price_usd8": node.read("aave_oracle", "getAssetPrice", node.manifest["usdt"]),
         "par_decimals": node.read("usdt", "decimals"),
+        "health_factor_wad": health,
     }
     # Every field has been somewhere, or a mix-up of two would not have shown.
     assert all((position.wei, position.collateral, position.debt, position.discount))

@@ -21,6 +21,7 @@ from domain.deals import (
     ExecutionMode,
     check_command,
     check_transition,
+    commands_for,
     digest_of,
     ensure_same_request,
     invalid_input_from,
@@ -279,12 +280,12 @@ def test_a_finding_about_the_whole_is_a_finding_about_the_request() -> None:
 
 TABLE = {
     DealStatus.REQUESTED: {"DENIED", "AWAITING_APPROVAL", "EXECUTING", "UNWINDING"},
-    DealStatus.AWAITING_APPROVAL: {"REJECTED", "EXPIRED", "EXECUTING"},
+    DealStatus.AWAITING_APPROVAL: {"REJECTED", "EXPIRED", "EXECUTING", "UNWINDING"},
     DealStatus.EXECUTING: {"PAUSED", "FROZEN", "UNWINDING", "COMPLETED"},
     DealStatus.PAUSED: {"EXECUTING", "UNWINDING"},
     DealStatus.FROZEN: {"EXECUTING", "UNWINDING"},
-    DealStatus.UNWINDING: {"UNWOUND", "STUCK"},
-    DealStatus.STUCK: {"UNWINDING"},
+    DealStatus.UNWINDING: {"PAUSED", "UNWOUND", "STUCK"},
+    DealStatus.STUCK: {"UNWINDING", "UNWOUND"},
 }
 """The states of the design, written once more: whoever changes the table has to mean it."""
 
@@ -350,7 +351,7 @@ def test_no_open_deal_is_without_a_way_on(status: DealStatus) -> None:
     assert by_command or by_itself
     # What waits for a person has a command of a person; the rest moves by itself.
     if status in {DealStatus.PAUSED, DealStatus.STUCK, DealStatus.FROZEN}:
-        assert Command.CANCEL in by_command
+        assert {Command.CANCEL, Command.UNWIND} <= set(by_command)
 
 
 # --- commands --------------------------------------------------------------------------------
@@ -366,6 +367,10 @@ COMMANDS = {
         "FROZEN",
         "STUCK",
     },
+    Command.RETRY: {"FROZEN", "STUCK"},
+    Command.UNWIND: {"REQUESTED", "EXECUTING", "PAUSED", "FROZEN", "STUCK"},
+    Command.EXPIRE: {"AWAITING_APPROVAL", "FROZEN"},
+    Command.ADOPT: {"STUCK"},
 }
 
 
@@ -400,6 +405,18 @@ def test_cancel_leads_to_unwinding_wherever_it_is_taken_once_something_may_be_mo
     for status in COMMAND_STATES[Command.CANCEL] - {DealStatus.AWAITING_APPROVAL}:
         check_transition(status, DealStatus.UNWINDING)
     check_transition(DealStatus.AWAITING_APPROVAL, DealStatus.REJECTED)
+
+
+def test_unwind_leads_to_unwinding_and_expire_to_where_it_ends_without_approval() -> None:
+    for status in COMMAND_STATES[Command.UNWIND] | {DealStatus.FROZEN}:
+        check_transition(status, DealStatus.UNWINDING)
+    check_transition(DealStatus.AWAITING_APPROVAL, DealStatus.EXPIRED)
+
+
+def test_a_stuck_deal_can_be_tried_again_or_be_ended_by_a_person() -> None:
+    assert {Command.RETRY, Command.ADOPT} <= set(commands_for(DealStatus.STUCK))
+    check_transition(DealStatus.STUCK, DealStatus.UNWINDING)
+    check_transition(DealStatus.STUCK, DealStatus.UNWOUND)
 
 
 def test_resume_leads_back_to_executing() -> None:
