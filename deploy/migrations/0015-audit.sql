@@ -351,19 +351,16 @@ COMMENT ON COLUMN deals.deals.cause IS
 GRANT UPDATE (cause) ON deals.deals TO deal_records;
 
 -- What a message says of whoever sent it, or, if its command was written down when he proved who he
--- is, what is known.
+-- is, what is known. (The tables that this and the next two ask come with the next migrations.)
 CREATE FUNCTION audit.proven(said jsonb, asked_deal text) RETURNS jsonb
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog
 AS $$
 DECLARE
     found_cause jsonb;
 BEGIN
-    IF said ->> 'command_id' IS NULL OR to_regclass('control.commands') IS NULL THEN
-        RETURN said;
-    END IF;
     SELECT said || jsonb_build_object(
         'who', command.principal_id, 'kind', principal.kind, 'via', command.via,
-        'address', command.address)
+        'address', command.address, 'why', command.why)
     INTO found_cause
     FROM control.commands AS command JOIN control.principals AS principal USING (principal_id)
     WHERE command.command_id = said ->> 'command_id'
@@ -379,20 +376,42 @@ AS $$
 DECLARE
     found_version integer;
 BEGIN
-    IF to_regclass('control.admissions') IS NOT NULL THEN
-        SELECT admission.policy_version INTO found_version
-        FROM control.admissions AS admission WHERE admission.deal_id = asked;
-    END IF;
+    SELECT admission.policy_version INTO found_version
+    FROM control.admissions AS admission WHERE admission.deal_id = asked;
     RETURN found_version;
 END
 $$;
 
-CREATE FUNCTION audit.cause_of(deal deals.deals) RETURNS jsonb
-    LANGUAGE sql STABLE SET search_path = pg_catalog
+-- Who had a deal started: the first command that asked for exactly this deal; null if none is known.
+CREATE FUNCTION audit.started_by(deal deals.deals) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog
 AS $$
-    SELECT CASE WHEN deal.cause IS NULL
-        THEN audit.by_itself('deal ' || deal.deal_id, coalesce(nullif(deal.doing, ''), deal.status))
-        ELSE audit.proven(deal.cause, deal.deal_id) END
+DECLARE
+    found_cause jsonb;
+BEGIN
+    SELECT jsonb_build_object(
+        'who', command.principal_id, 'kind', principal.kind, 'via', command.via,
+        'address', command.address, 'why', command.why, 'command_id', command.command_id)
+    INTO found_cause
+    FROM control.commands AS command JOIN control.principals AS principal USING (principal_id)
+    WHERE command.subject = deal.deal_id AND command.kind = 'deal.start'
+        AND command.request_digest = deal.request_digest AND command.state <> 'REFUSED'
+    ORDER BY command.created_at LIMIT 1;
+    RETURN found_cause;
+END
+$$;
+
+CREATE FUNCTION audit.cause_of(deal deals.deals) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog
+AS $$
+BEGIN
+    IF deal.cause IS NOT NULL THEN
+        RETURN audit.proven(deal.cause, deal.deal_id);
+    END IF;
+    RETURN coalesce(
+        CASE WHEN deal.version = 1 THEN audit.started_by(deal) END,
+        audit.by_itself('deal ' || deal.deal_id, coalesce(nullif(deal.doing, ''), deal.status)));
+END
 $$;
 
 CREATE FUNCTION audit.note_deal() RETURNS trigger

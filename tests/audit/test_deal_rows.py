@@ -288,3 +288,56 @@ def test_no_decision_can_be_taken_back_unseen(database: Database) -> None:
         "signing.treasuries",
         "transactions.safe_proposals",
     }
+
+
+def proved(database: Database, command_id: str, kind: str, deal: str, digest: str | None) -> None:
+    """Write a command down as the API does, for somebody who has proved who he is."""
+    cause = {"who": "oncall-1", "kind": "human", "via": "api", "why": "a test"}
+    with psycopg.connect(database.role("deal_control")) as connection:
+        connection.execute("SELECT set_config('deal.cause', %s, true)", (json.dumps(cause),))
+        connection.execute(
+            "INSERT INTO control.principals (principal_id, kind) VALUES ('oncall-1', 'human')"
+            " ON CONFLICT DO NOTHING"
+        )
+        connection.execute(
+            "INSERT INTO control.commands (command_id, kind, subject, deal_id, bank, body,"
+            " body_digest, request_digest, principal_id, via, address, why) VALUES"
+            " (%s, %s, %s, %s, 'bank-one', '{}', repeat('0', 64), %s, 'oncall-1', 'api',"
+            " '10.0.0.9', 'as agreed')",
+            (command_id, kind, deal, deal, digest),
+        )
+
+
+async def test_who_has_proved_who_he_is_is_taken_from_his_command(
+    pool: Pool, database: Database
+) -> None:
+    first = samples.view("proved")
+    running = samples.later(first, DealStatus.EXECUTING)
+    paused = samples.later(running, DealStatus.PAUSED)
+    proved(database, "start-proved", "deal.start", "proved", first.request.digest())
+    proved(database, "pause-proved", "deal.pause", "proved", None)
+    said = Cause(who="mallory", why="for fun", command_id="pause-proved")
+    await say(pool, first, 3)
+    await say(pool, running, 9)
+    await say(pool, paused, 15, cause=said)
+    rows = [row for row in rows_of(database, "proved") if row["subject_kind"] == "deal"]
+    who = [(row["actor"], row["actor_kind"], row["via"], row["address"]) for row in rows]
+    human = ("oncall-1", "human", "api", "10.0.0.9")
+    assert who == [human, ("deal proved", "system", "worker", None), human]
+    assert [row["command_id"] for row in rows] == ["start-proved", None, "pause-proved"]
+    assert [row["why"] for row in (rows[0], rows[2])] == ["as agreed", "as agreed"]
+
+
+async def test_the_command_of_another_deal_proves_nothing(pool: Pool, database: Database) -> None:
+    proved(database, "pause-other", "deal.pause", "other", None)
+    other = samples.request("unproved", working_liquidity="11")
+    proved(database, "start-other", "deal.start", "unproved", other.digest())
+    first = samples.view("unproved")
+    await say(pool, first, 3)
+    said = Cause(who="mallory", why="for fun", command_id="pause-other")
+    await say(pool, samples.later(first), 9, cause=said)
+    rows = [row for row in rows_of(database, "unproved") if row["subject_kind"] == "deal"]
+    assert [(row["actor"], row["actor_kind"]) for row in rows] == [
+        ("deal unproved", "system"),
+        ("mallory", "claimed"),
+    ]

@@ -129,6 +129,7 @@ class DealWorkflow:
     async def unwind(self, message: CommandMessage) -> DealView:
         """Unwind from what the chain says, after the step under way has ended."""
         self._deal.cancel = message
+        self._recording.heard(message)
         self._recording.tell(f"unwinding: {message.why} ({message.who})")
         return self._deal.view()
 
@@ -140,6 +141,7 @@ class DealWorkflow:
     async def retry_step(self, message: CommandMessage) -> DealView:
         """Try again now, from what the chain says: the way out, or whether redemption is open."""
         self._deal.retry = message
+        self._recording.heard(message)
         self._recording.tell(f"trying again: {message.why} ({message.who})")
         return self._deal.view()
 
@@ -154,6 +156,7 @@ class DealWorkflow:
             self._deal.cancel = message
         else:
             self._deal.expire = message
+        self._recording.heard(message)
         self._recording.tell(f"waiting no longer: {message.why} ({message.who})")
         return self._deal.view()
 
@@ -165,6 +168,7 @@ class DealWorkflow:
     async def adopt(self, message: AdoptMessage) -> DealView:
         """End a stuck deal with a written account of what is left, and of who answers for it."""
         self._deal.adopt = message
+        self._recording.heard(message)
         await workflow.wait_condition(lambda: self._deal.adopt is None)
         return self._deal.view()
 
