@@ -9,6 +9,7 @@ from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.approvals.reservations import Reservations
+from activities.control.admissions import Admissions
 from activities.deals.records import Records
 from activities.operations.records import OperationRecords
 from workers.codec_rotation import CodecRotation
@@ -54,6 +55,7 @@ WORKFLOW_RUNNER = SandboxedWorkflowRunner(
         # of processor time.
         "domain",
         "activities.approvals.interface",
+        "activities.control.interface",
         "activities.custody.interface",
         "activities.deals.interface",
         "activities.payloads.interface",
@@ -74,6 +76,7 @@ async def build(
     )
     health.watch("postgres", checks.database(pool.connection), without="no deal is recorded")
     reservations = Reservations(pool)
+    admissions = Admissions(pool)
     return [
         Worker(
             client,
@@ -84,6 +87,9 @@ async def build(
                 Records(pool).record_deal,
                 reservations.reserve_funding,
                 reservations.release_funding,
+                admissions.admit_deal,
+                admissions.ask_approvals,
+                admissions.record_approval,
                 CodecRotation(key_source(CodecSettings.load())).rotate_codec,
                 OperationRecords(pool).record_operation,
             ],

@@ -19,14 +19,17 @@ from temporalio.service import RPCError
 from activities.transactions.interface import TransactionView
 from domain.approvals import Approval
 from domain.deals import CLOSED, SETTLED, Command, DealRequest, check_command, ensure_same_request
+from domain.desk_approvals import DeskApproval, not_awaited
 from domain.errors import NotFound, OutcomeUnknown, Unavailable, WaitTimedOut
 from domain.identifiers import DealId
+from domain.launches import Launch
 from domain.views import DealView
 from starters.deals.acting import closed_deal
 from starters.deals.failures import domain_errors
 from workflows.deal.approval import not_waiting
 from workflows.deal.messages import (
     AdoptMessage,
+    ApprovalMessage,
     CommandMessage,
     OwnerMessage,
     RejectionMessage,
@@ -67,8 +70,10 @@ class DealClient:
         """Use a connected client."""
         self._client = client
 
-    async def start(self, request: DealRequest) -> DealView:
+    async def start(self, request: DealRequest, launch: Launch | None = None) -> DealView:
         """Start a deal once, and return it as soon as it is admitted or denied.
+
+        `launch` names the recorded command that it is started by; without one it is denied.
 
         The same request again gets the first one's answer; `Conflict` if the deal id was used with
         another. `OutcomeUnknown` if no answer comes: repeating the same request is safe.
@@ -79,7 +84,7 @@ class DealClient:
             "check that the workers run, then start it again with the same body",
         )
         try:
-            view = await _answer(request.deal_id, self._start(request), unknown)
+            view = await _answer(request.deal_id, self._start(request, launch), unknown)
         except WorkflowAlreadyStartedError:  # and it has ended
             view = await self.view(request.deal_id)
         ensure_same_request(view.request, request)
@@ -172,6 +177,30 @@ class DealClient:
                 raise not_waiting(status) from None
             raise
 
+    async def decide(
+        self, deal_id: DealId, message: ApprovalMessage, command_id: str, *, reject: bool = False
+    ) -> DeskApproval:
+        """Hand over what an approver of the desk has said by the command that was recorded.
+
+        Raises `PolicyDenied` (whose code says why it does not count), `NotFound` and
+        `OutcomeUnknown`.
+        """
+        unknown = _unknown(
+            deal_id,
+            f"it is not known whether deal {deal_id} took the approval or rejection",
+            f"give it again under the same command id, {command_id}",
+        )
+        update = DealWorkflow.reject_deal if reject else DealWorkflow.approve_deal
+        sent = self._handle(deal_id).execute_update(update, message, id=command_id)
+        try:
+            return await _answer(deal_id, sent, unknown)
+        except NotFound:
+            # Temporal says so of a workflow that has ended, too.
+            status = (await self.view(deal_id)).status
+            if status in CLOSED:
+                raise not_awaited(status) from None
+            raise
+
     async def watch(self, deal_id: DealId) -> AsyncGenerator[DealView, None]:
         """Yield the deal now and after every change, until only a person could change it.
 
@@ -228,11 +257,11 @@ class DealClient:
             return await handle.execute_update(DealWorkflow.adopt, message, id=command_id)
         return await handle.execute_update(_UPDATES[command], message, id=command_id)
 
-    async def _start(self, request: DealRequest) -> DealView:
+    async def _start(self, request: DealRequest, launch: Launch | None) -> DealView:
         """Start and ask for the admission in one request to the server."""
         start = WithStartWorkflowOperation(
             DealWorkflow.run,
-            request,
+            args=[request] if launch is None else [request, launch],
             id=workflow_id(request.deal_id),
             task_queue=TASK_QUEUE,
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,

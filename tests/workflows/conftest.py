@@ -16,6 +16,8 @@ from temporalio.worker import Worker
 
 from domain.deals import Command, DealRequest
 from domain.identifiers import DealId
+from domain.identity import PrincipalId, Via
+from domain.launches import Launch
 from domain.views import DealView
 from starters.deals.client import DealClient
 from starters.local import temporal
@@ -24,6 +26,7 @@ from tests.support.desk import WITHIN, first_view
 from tests.support.namespace import polling
 from tests.workflows.fakes import (
     CHAIN,
+    FakeControl,
     FakeCustody,
     FakeEngine,
     FakeReads,
@@ -40,6 +43,7 @@ from workflows.deal.transaction import SIGNER_QUEUE, chain_queue
 from workflows.deal.workflow import TASK_QUEUE, DealWorkflow, workflow_id
 
 _numbers = count(1)
+LAUNCH = Launch(command_id="c-theatre", initiator=PrincipalId("trader"), via=Via.CLI)
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Theatre:
 
     async def start(self, script: Script, **changes: Any) -> DealView:
         """Start a deal that follows the script."""
-        return await self.deals.start(self.request(script, **changes))
+        return await self.deals.start(self.request(script, **changes), LAUNCH)
 
     def request(self, script: Script, **changes: Any) -> DealRequest:
         """A request for a deal that will follow the script."""
@@ -104,6 +108,7 @@ async def theatre() -> AsyncIterator[Theatre]:
         client = environment.client
         engine, signer, reads = FakeEngine(), FakeSigner(), FakeReads()
         reservations, safes = FakeReservations(), FakeSafes()
+        control = FakeControl()
         custody = FakeCustody()
         workers = [
             Worker(
@@ -114,6 +119,9 @@ async def theatre() -> AsyncIterator[Theatre]:
                     FakeRecords().record_deal,
                     reservations.reserve_funding,
                     reservations.release_funding,
+                    control.admit_deal,
+                    control.ask_approvals,
+                    control.record_approval,
                 ],
                 workflow_runner=WORKFLOW_RUNNER,
             ),

@@ -10,7 +10,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +27,13 @@ from activities.approvals.interface import (
     ReserveFunding,
     SafeActivities,
     WatchSafe,
+)
+from activities.control.interface import (
+    AdmitDeal,
+    Admitted,
+    AskApprovals,
+    ControlActivities,
+    RecordApproval,
 )
 from activities.custody.interface import (
     CustodyActivities,
@@ -79,9 +86,12 @@ from activities.transactions.interface import (
 from domain.approvals import Funding, Proposal, SafeStanding
 from domain.chains import Multisig
 from domain.deals import TREASURY_STEPS, Step
+from domain.desk_approvals import DeskApproval, Given, binding_digest
 from domain.errors import DealError, NotAllowed
 from domain.exits import topped_up
 from domain.identifiers import Address, ChainId, DealId, ModuleId
+from domain.identity import PrincipalId
+from domain.policy import ExitPolicy, FreezePolicy, HaltPolicy, PinnedPolicy
 from domain.positions import Position
 from domain.safe import SafeTransaction
 from domain.sizing import Sizing
@@ -131,6 +141,9 @@ _EMPTY: Final = Position(
 )
 
 
+POLICY: Final = PinnedPolicy(
+    version=3, freeze=FreezePolicy(), exit=ExitPolicy(), halts=HaltPolicy()
+)
 _STANDING: Final = SafeStanding(nonce=7, final_nonce=7, threshold=2, owners=tuple(KEYS))
 
 
@@ -162,6 +175,13 @@ class Script:
     on_record: Callable[[DealRecord], Any] | None = None
     admitted_when: asyncio.Event | None = None
 
+    policy: PinnedPolicy = POLICY
+    approvals_needed: int = 0
+    """How many of the desk have to approve it."""
+    desk_expiry_seconds: float = 3_600
+    said: dict[str, tuple[str, bool]] = field(default_factory=dict)
+    """What recorded commands say: by whom, and whether it is a rejection."""
+    admissions: list[AdmitDeal] = field(default_factory=list)
     owners_decide: bool = False
     """Whether the deal is counted as one that owners must approve."""
     expiry_seconds: int = 3_600
@@ -497,6 +517,61 @@ class FakeReservations(ReservationActivities):
     @activity.defn
     async def release_funding(self, order: ReleaseFunding) -> None:
         scripts[order.deal_id].note("release")
+
+
+class FakeControl(ControlActivities):
+    """Admits what the script does not deny, and counts what it says of commands."""
+
+    def __init__(self) -> None:
+        self._approvals: dict[DealId, DeskApproval] = {}
+
+    @activity.defn
+    async def admit_deal(self, order: AdmitDeal) -> Admitted:
+        script = scripts[order.request.deal_id]
+        script.note("admit")
+        script.admissions.append(order)
+        return Admitted(
+            initiator=PrincipalId("trader"),
+            rule="all",
+            policy=script.policy,
+            approvals_needed=script.approvals_needed,
+            funding=Funding(
+                value_usd8=order.value_usd8,
+                together_usd8=order.value_usd8,
+                limit_usd8=order.limit_usd8,
+                owners_decide=script.owners_decide,
+            ),
+        )
+
+    @activity.defn
+    async def ask_approvals(self, order: AskApprovals) -> DeskApproval:
+        script = scripts[order.deal_id]
+        script.note("ask")
+        request = script.admissions[-1].request.digest()
+        approval = DeskApproval(
+            needed=script.approvals_needed,
+            initiator=PrincipalId("trader"),
+            value_usd8=script.admissions[-1].value_usd8,
+            request_digest=request,
+            policy_version=POLICY.version,
+            prediction_digest=order.prediction_digest,
+            binding_digest=binding_digest(request, POLICY.version, order.prediction_digest),
+            expires_at=datetime.now(UTC) + timedelta(seconds=script.desk_expiry_seconds),
+        )
+        return self._approvals.setdefault(order.deal_id, approval)
+
+    @activity.defn
+    async def record_approval(self, order: RecordApproval) -> DeskApproval:
+        script = scripts[order.deal_id]
+        script.note("count", order.command_id)
+        who, rejects = script.said[order.command_id]
+        given = Given(approver=PrincipalId(who), at=datetime.now(UTC), why="looked at it")
+        known = self._approvals[order.deal_id]
+        change = {"rejected": given} if rejects else {"given": (*known.given, given)}
+        self._approvals[order.deal_id] = known.model_copy(update=change)
+        answer = self._approvals[order.deal_id]
+        await _held(script, order.command_id)
+        return answer
 
 
 class FakeSafes(SafeActivities):

@@ -79,9 +79,10 @@ async def test_a_deal_that_needs_nobody_is_counted_and_goes_on(theatre: Theatre)
     view = await theatre.run(script)
     assert view.status is DealStatus.COMPLETED
     assert view.approval is None
-    (reserved,) = script.reservations
-    assert (reserved.bank, reserved.limit_usd8) == ("bank-one", 1_000_000 * 10**8)
-    assert reserved.window_seconds == 24 * 3_600
+    (admitted,) = script.admissions
+    assert (admitted.request.bank, admitted.limit_usd8) == ("bank-one", 1_000_000 * 10**8)
+    assert admitted.window_seconds == 24 * 3_600
+    assert script.reservations == []
     assert "release" not in script.calls
     assert all(order.treasury is None and order.approval is None for order in script.ordered)
 

@@ -1,8 +1,12 @@
 """Whether a deal may begin: its account opened, the markets looked at, sized, owners asked."""
 
+from collections.abc import Awaitable, Callable
+from functools import partial
+
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
+from activities.control.interface import Admitted
 from activities.protocols.interface import MarketReading
 from activities.signing.interface import (
     DealAccounts,
@@ -12,15 +16,16 @@ from activities.signing.interface import (
 )
 from domain.approvals import Funding
 from domain.chains import Multisig
-from domain.deals import DealStatus, Step
+from domain.deals import DealStatus, Step, digest_of
 from domain.errors import DealError
 from domain.sizing import size_deal
 from workflows.deal import options
-from workflows.deal.approval import OwnersApproval
+from workflows.deal.approval import ApprovalEnded, OwnersApproval
+from workflows.deal.desk_approval import DeskApprovals
 from workflows.deal.failures import DealFailure, problem_of
 from workflows.deal.looking import read_market
 from workflows.deal.recording import Recording
-from workflows.deal.reservation import release, reserve
+from workflows.deal.reservation import admit, release, reserve
 from workflows.deal.state import DealState
 from workflows.deal.transaction import SIGNER_QUEUE
 
@@ -33,7 +38,9 @@ class Admission:
         self._deal = deal
         self._recording = recording
         self.owners: OwnersApproval | None = None
-        """Those who have to approve it; None if nobody has to."""
+        """The owners of a Safe who have to approve it; None if none has to, or not yet."""
+        self.desk = DeskApprovals(deal)
+        self._ask_owners: Callable[[], Awaitable[None]] | None = None
 
     async def admit(self) -> bool:
         """Admit the deal and say so; False if it is denied, and has ended."""
@@ -45,12 +52,41 @@ class Admission:
             await self._recording.move(DealStatus.DENIED, f"denied: {failure.problem.message}")
             self._deal.decided = True
             return False
-        if self.owners is None:
+        if self._deal.desk_approval is not None:
+            self._deal.asking = True
+            waiting = f"waiting for {self._deal.desk_approval.needed} approvals"
+            await self._recording.move(DealStatus.AWAITING_APPROVAL, waiting)
+        elif self.owners is None:
             await self._recording.move(DealStatus.EXECUTING, "admitted")
         else:
             await self._recording.move(DealStatus.AWAITING_APPROVAL, "waiting for owners")
         self._deal.decided = True
         return True
+
+    async def approved(self) -> bool:
+        """Wait for the desk, if it has to approve; False if it does not, and the deal has ended."""
+        if self._deal.desk_approval is None:
+            return True
+        try:
+            await self.desk.until_approved()
+            if self._ask_owners is not None:
+                await self._recording.tell_on_record("approved by the desk: asking the owners")
+                await self._ask_owners()
+                await self._recording.tell_on_record("waiting for owners")
+            else:
+                await self._recording.move(DealStatus.EXECUTING, "approved")
+        except ApprovalEnded as ending:
+            await self._end(ending)
+            return False
+        except ActivityError as error:
+            await self._end(ApprovalEnded(DealStatus.REJECTED, problem_of(error)))
+            return False
+        return True
+
+    async def _end(self, ending: ApprovalEnded) -> None:
+        self._deal.problem = ending.problem
+        await release(self._deal)
+        await self._recording.close(ending.status, ending.problem.message)
 
     async def _decide(self) -> None:
         """Open the account, look at the markets, size the deal; or raise `DealFailure`."""
@@ -66,16 +102,29 @@ class Admission:
         deal = self._deal
         accounts = await self._open_account()
         reading = await read_market(deal, accounts.treasury, options.ADMISSION)
-        # Deals from before that are not counted, and need nobody.
-        funding = await reserve(deal, reading) if workflow.patched("multisig") else None
+        admitted, funding = await self._admitted(reading)
         if funding is not None and funding.owners_decide:
             accounts = await self._bind_to_safe()
             reading = _from_safe(await read_market(deal, accounts.treasury, options.ADMISSION))
         deal.sizing = size_deal(deal.request, reading.module, reading.market)
         deal.account, deal.treasury = accounts.account, accounts.treasury
         deal.module = reading.module
+        if admitted is not None and admitted.approvals_needed:
+            await self.desk.ask(digest_of(deal.sizing))
         if funding is not None and funding.owners_decide:
-            await self._ask_owners(funding, accounts, reading.multisig)
+            self._ask_owners = partial(self._propose, funding, accounts, reading.multisig)
+            if deal.desk_approval is None:
+                await self._ask_owners()
+
+    async def _admitted(self, reading: MarketReading) -> tuple[Admitted | None, Funding | None]:
+        """What the policy says, and whether the owners decide; deals from before ask neither."""
+        deal = self._deal
+        if deal.launch is not None and deal.controlled:
+            admitted = await admit(deal, reading)
+            deal.policy = admitted.policy
+            deal.freeze_policy, deal.exit_policy = admitted.policy.freeze, admitted.policy.exit
+            return admitted, admitted.funding
+        return None, await reserve(deal, reading) if workflow.patched("multisig") else None
 
     async def _open_account(self) -> DealAccounts:
         request = self._deal.request
@@ -103,9 +152,7 @@ class Admission:
             **options.ADMISSION,
         )
 
-    async def _ask_owners(
-        self, funding: Funding, accounts: DealAccounts, multisig: Multisig
-    ) -> None:
+    async def _propose(self, funding: Funding, accounts: DealAccounts, multisig: Multisig) -> None:
         assert accounts.fee is not None  # noqa: S101 - signers that know a Safe have one
         self.owners = OwnersApproval(
             self._deal, funding, accounts.fee, self._recording.tell_on_record

@@ -7,6 +7,7 @@ from activities.approvals.interface import (
     ReservationActivities,
     ReserveFunding,
 )
+from activities.control.interface import AdmitDeal, Admitted, ControlActivities
 from activities.protocols.interface import MarketReading
 from domain.approvals import Funding, funding_usd8
 from workflows.deal import options
@@ -29,6 +30,25 @@ async def reserve(deal: DealState, reading: MarketReading) -> Funding:
         ),
         task_queue=DEALS_QUEUE,
         summary=f"Count it with what else {request.bank} moves",
+        **options.ADMISSION,
+    )
+
+
+async def admit(deal: DealState, reading: MarketReading) -> Admitted:
+    """Have the policy decide, and count the deal with the others of its bank."""
+    request, multisig = deal.request, reading.multisig
+    deal.reserved = True
+    return await workflow.execute_activity_method(
+        ControlActivities.admit_deal,
+        AdmitDeal(
+            request=request,
+            command_id=None if deal.launch is None else deal.launch.command_id,
+            value_usd8=funding_usd8(request, reading.module, reading.market),
+            limit_usd8=multisig.threshold_usd8,
+            window_seconds=int(multisig.window.total_seconds()),
+        ),
+        task_queue=DEALS_QUEUE,
+        summary=f"Ask the policy, and count it with what else {request.bank} moves",
         **options.ADMISSION,
     )
 

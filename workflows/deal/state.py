@@ -9,10 +9,12 @@ from domain.adoptions import Adoption
 from domain.approvals import Approval
 from domain.chains import ModuleProfile
 from domain.deals import TREASURY_STEPS, DealRequest, DealStatus, Step, check_transition
+from domain.desk_approvals import DeskApproval
 from domain.errors import Problem, TransactionReverted
 from domain.freezes import Freeze
 from domain.identifiers import Address
-from domain.policy import ExitPolicy, FreezePolicy
+from domain.launches import Launch
+from domain.policy import ExitPolicy, FreezePolicy, PinnedPolicy
 from domain.positions import Position
 from domain.settlement import Settlement
 from domain.sizing import Sizing
@@ -37,13 +39,20 @@ class DealState:
     request: DealRequest
     created_at: datetime
     updated_at: datetime
+    launch: Launch | None = None
+    """The command that began it; deals from before there were commands have none."""
     status: DealStatus = DealStatus.REQUESTED
     version: int = 0
     doing: str = "requested"
     account: Address | None = None
     treasury: Address | None = None
     module: ModuleProfile | None = None
+    policy: PinnedPolicy | None = None
+    """What it keeps of the policy that it was admitted by; deals from before have none."""
     approval: Approval | None = None
+    desk_approval: DeskApproval | None = None
+    asking: bool = False
+    """The desk is asked for approvals."""
     sizing: Sizing | None = None
     steps: list[StepView] = field(default_factory=list)
     rounds: dict[Step, int] = field(default_factory=dict)
@@ -152,7 +161,9 @@ class DealState:
             account=self.account,
             treasury=self.treasury,
             sizing=self.sizing,
+            policy_version=None if self.policy is None else self.policy.version,
             approval=self.approval,
+            desk_approval=self.desk_approval,
             frozen=self.frozen,
             adoption=self.adoption,
             steps=tuple(self.steps),

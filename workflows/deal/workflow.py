@@ -9,7 +9,9 @@ with workflow.unsafe.imports_passed_through():
     from activities.transactions.interface import TransactionView
     from domain.approvals import Approval
     from domain.deals import Command, DealRequest, DealStatus, check_command
+    from domain.desk_approvals import DeskApproval
     from domain.errors import DealError, NotFound, Problem
+    from domain.launches import Launch
     from domain.tracking import Notice
     from domain.views import DealView
     from workflows.deal.admission import Admission
@@ -20,6 +22,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.deal.funding import SafeFunding
     from workflows.deal.messages import (
         AdoptMessage,
+        ApprovalMessage,
         CommandMessage,
         OwnerMessage,
         RejectionMessage,
@@ -47,10 +50,13 @@ class DealWorkflow:
     """Runs one deal from request to the last wei swept home."""
 
     @workflow.init
-    def __init__(self, request: DealRequest) -> None:
+    def __init__(self, request: DealRequest, launch: Launch | None = None) -> None:
         """Start from the request; nothing has happened yet."""
         now = workflow.now()
-        self._deal = DealState(request=request, created_at=now, updated_at=now)
+        # Begun with the request alone, as all deals once were, it comes as plain JSON: the SDK
+        # takes no notice of types when there are fewer arguments than parameters.
+        request = DealRequest.model_validate(request)
+        self._deal = DealState(request=request, created_at=now, updated_at=now, launch=launch)
         self._recording = Recording(self._deal)
         self._stepping = Stepping(self._deal, self._recording)
         self._admission = Admission(self._deal, self._recording)
@@ -58,7 +64,11 @@ class DealWorkflow:
         self._way_out = WayOut(self._deal, self._recording, self._stepping)
 
     @workflow.run
-    async def run(self, request: DealRequest) -> DealView:  # noqa: ARG002 - taken by __init__
+    async def run(
+        self,
+        request: DealRequest,  # noqa: ARG002 - taken by __init__
+        launch: Launch | None = None,  # noqa: ARG002 - likewise
+    ) -> DealView:
         """Run to the end and return the deal as it ended."""
         deal = asyncio.create_task(self._run())
         while not deal.done():
@@ -191,6 +201,24 @@ class DealWorkflow:
             raise _refusal(_not_of_this_deal(self._deal.request.deal_id, message))
 
     @workflow.update
+    async def approve_deal(self, message: ApprovalMessage) -> DeskApproval:
+        """Count an approval of the desk; the update's id is that of the recorded command."""
+        return await self._hear_desk(message)
+
+    @approve_deal.validator
+    def _may_approve(self, message: ApprovalMessage) -> None:
+        self._check_desk_message(message)
+
+    @workflow.update
+    async def reject_deal(self, message: ApprovalMessage) -> DeskApproval:
+        """End the deal, because an approver of the desk does not want it; as `approve_deal`."""
+        return await self._hear_desk(message)
+
+    @reject_deal.validator
+    def _may_reject_deal(self, message: ApprovalMessage) -> None:
+        self._check_desk_message(message)
+
+    @workflow.update
     async def submit_owner_signature(self, message: OwnerMessage) -> Approval:
         """Count an owner's signature under what is proposed to the Safe."""
         return await self._hear_owner(message)
@@ -218,6 +246,20 @@ class DealWorkflow:
             check_command(command, self._deal.status)
         except DealError as error:
             raise _refusal(error.problem) from None
+
+    def _check_desk_message(self, message: ApprovalMessage) -> None:
+        try:
+            self._admission.desk.check_message(message)
+        except DealError as error:
+            raise _refusal(error.problem) from None
+
+    async def _hear_desk(self, message: ApprovalMessage) -> DeskApproval:
+        info = workflow.current_update_info()
+        assert info is not None  # noqa: S101 - only ever called by an update
+        try:
+            return await self._admission.desk.take(message, info.id)
+        except DealFailure as failure:
+            raise _refusal(failure.problem) from failure
 
     def _check_owner_message(self, message: OwnerMessage) -> None:
         try:
@@ -249,6 +291,8 @@ class DealWorkflow:
 
     async def _run_admitted(self) -> None:
         try:
+            if not await self._admission.approved():
+                return
             owners = self._admission.owners
             if owners is not None:
                 safe = SafeFunding(self._deal, self._recording, self._stepping, owners)
