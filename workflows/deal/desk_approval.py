@@ -97,9 +97,7 @@ class DeskApprovals:
         if deal.expire is not None:
             problem = expired(deal.request.deal_id, approval)
             told = f"no longer waited for approval: {deal.expire.why} ({deal.expire.who})"
-            return ApprovalEnded(
-                DealStatus.EXPIRED, problem.model_copy(update={"message": told})
-            )
+            return ApprovalEnded(DealStatus.EXPIRED, problem.model_copy(update={"message": told}))
         if approval.missing:
             return ApprovalEnded(DealStatus.EXPIRED, expired(deal.request.deal_id, approval))
         return None

@@ -257,9 +257,11 @@ class DealWorkflow:
         info = workflow.current_update_info()
         assert info is not None  # noqa: S101 - only ever called by an update
         try:
-            return await self._admission.desk.take(message, info.id)
+            said = await self._admission.desk.take(message, info.id)
         except DealFailure as failure:
             raise _refusal(failure.problem) from failure
+        self._recording.heard(message)
+        return said
 
     def _check_owner_message(self, message: OwnerMessage) -> None:
         try:
