@@ -29,7 +29,7 @@ _COLUMNS: Final = (
 _ALL: Final = _COLUMNS + " ORDER BY version DESC LIMIT 500"
 _ACTIVE: Final = _COLUMNS + " WHERE state = 'ACTIVE'"
 _ONE: Final = _COLUMNS + " WHERE version = %s"
-_ADD: Final = """
+ADD: Final = """
 INSERT INTO control.policies (version, digest, content, based_on, state, proposed_by, why)
 VALUES (%(version)s, %(digest)s, %(content)s, %(based_on)s, %(state)s, %(who)s, %(why)s)
 """
@@ -184,22 +184,27 @@ class PolicyBook:
     async def _add(
         self, caller: Caller, policy: DealPolicy, based_on: int | None, state: str, why: str
     ) -> None:
-        parameters = {
-            "version": policy.version,
-            "digest": policy.digest,
-            "content": policy.content,
-            "based_on": based_on,
-            "state": state,
-            "who": caller.who,
-            "why": why,
-        }
+        parameters = row_of(policy, caller.who, why) | {"based_on": based_on, "state": state}
         action = "policy.install" if based_on is None else "policy.propose"
         async with self._database.change(caller, why, action=action) as connection:
-            await connection.execute(_ADD, parameters)
+            await connection.execute(ADD, parameters)
 
     async def _records(self, query: str, parameters: tuple[int, ...] = ()) -> list[PolicyRecord]:
         rows = await fetch(self._reading, query, parameters)
         return [_record(row) for row in rows]
+
+
+def row_of(policy: DealPolicy, who: str, why: str) -> dict[str, Any]:
+    """The row of a version that is installed, which the statement `ADD` adds."""
+    return {
+        "version": policy.version,
+        "digest": policy.digest,
+        "content": policy.content,
+        "based_on": None,
+        "state": "ACTIVE",
+        "who": who,
+        "why": why,
+    }
 
 
 def read_policy(file: Path) -> DealPolicy:

@@ -27,6 +27,7 @@ from starters.local import (
     anvil,
     codec,
     owners,
+    policy,
     postgres,
     probes,
     redis,
@@ -372,6 +373,7 @@ class Stack:
         if self._migrate is not None:
             self._report("database", "migrating")
             self._migrate(self.folder)
+            policy.ensure_policy(self.folder)
         self._report("database", "ready")
 
     def _open_treasury(self) -> None:
