@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from starters.cli import approvals, codec, keys, local, operation, schedules, tx
+from starters.cli import api, approvals, codec, keys, local, operation, schedules, tx
 from starters.cli import chain as chain_commands
 from starters.cli.errors import DealGroup
 from starters.cli.options import (
@@ -45,6 +45,7 @@ app.add_typer(schedules.app, name="schedules")
 app.add_typer(operation.app, name="operation")
 app.add_typer(local.app, name="local")
 app.add_typer(codec.app, name="codec")
+app.add_typer(api.app, name="api")
 app.add_typer(config_app, name="config")
 app.add_typer(database_app, name="database")
 

@@ -45,6 +45,8 @@ _CONDITIONS: Final = {
     "only_status": "status = %(only_status)s",
     "several_statuses": "status = ANY(%(several_statuses)s)",
     "bank": "bank = %(bank)s",
+    "only_bank": "bank = %(only_bank)s",
+    "several_banks": "bank = ANY(%(several_banks)s)",
     "chain_id": "chain_id = %(chain_id)s",
     "since": "created_at >= %(since)s",
     "before": "(created_at, deal_id) < (%(created_at)s, %(deal_id)s)",
@@ -74,10 +76,14 @@ class Cursor:
 
 @dataclass(frozen=True)
 class DealFilter:
-    """Which deals to list; what is not given does not restrict. Times are when a deal began."""
+    """Which deals to list; what is not given does not restrict. Times are when a deal began.
+
+    `bank` is asked for, `banks` are those whose deals may be seen at all; None for every bank's.
+    """
 
     statuses: tuple[str, ...] = ()
     bank: str | None = None
+    banks: tuple[str, ...] | None = None
     chain_id: int | None = None
     since: datetime | None = None
     limit: int = DEFAULT_LIMIT
@@ -96,6 +102,16 @@ class DealFilter:
     def several_statuses(self) -> list[str]:
         """The statuses, if more than one was asked for."""
         return list(self.statuses) if len(self.statuses) > 1 else []
+
+    @property
+    def only_bank(self) -> str | None:
+        """The bank that may be seen, if there is one only: the index gives the order as well."""
+        return self.banks[0] if self.banks is not None and len(self.banks) == 1 else None
+
+    @property
+    def several_banks(self) -> list[str] | None:
+        """The banks that may be seen, if more than one, or none at all; None for every bank."""
+        return None if self.banks is None or len(self.banks) == 1 else list(self.banks)
 
 
 @dataclass(frozen=True)
@@ -120,7 +136,7 @@ class RecordsReader:
 
     async def page(self, chosen: DealFilter) -> DealPage:
         """Return one page, newest first. Raises `Unavailable`."""
-        given = [text for name, text in _CONDITIONS.items() if getattr(chosen, name)]
+        given = [text for name, text in _CONDITIONS.items() if _restricts(chosen, name)]
         where = f" WHERE {' AND '.join(given)}" if given else ""
         # One more than asked for tells whether there is a next page.
         rows = await fetch(self._connections, _LIST + where + _NEWEST_FIRST, _parameters(chosen))
@@ -128,11 +144,18 @@ class RecordsReader:
         return DealPage(deals, _after(deals[-1]) if len(rows) > chosen.limit else None)
 
 
+def _restricts(chosen: DealFilter, name: str) -> bool:
+    value = getattr(chosen, name)
+    return value is not None if name == "several_banks" else bool(value)
+
+
 def _parameters(chosen: DealFilter) -> dict[str, object]:
     return {
         "only_status": chosen.only_status,
         "several_statuses": chosen.several_statuses,
         "bank": chosen.bank,
+        "only_bank": chosen.only_bank,
+        "several_banks": chosen.several_banks,
         "chain_id": chosen.chain_id,
         "since": chosen.since,
         "created_at": chosen.before and chosen.before.created_at,

@@ -11,7 +11,15 @@ from domain.errors import NotFound, Problem
 from domain.identifiers import DealId
 from domain.transactions import IntentState
 from starters.deals.database import Connections, fetch
-from starters.deals.paging import DEFAULT_LIMIT, check_limit, cursor_parts, cursor_text
+from starters.deals.paging import (
+    DEFAULT_LIMIT,
+    check_limit,
+    cursor_parts,
+    cursor_text,
+    invalid_cursor,
+)
+
+_NONCES: Final = 2**63
 
 _COLUMNS: Final = """
     intent.intent_id, intent.deal_id, intent.chain_id, intent.sender AS account, intent.nonce,
@@ -40,6 +48,8 @@ ORDER BY intent.created_at DESC, intent.nonce DESC, intent.intent_id DESC LIMIT 
 # Each filter that is given adds its condition; only these texts ever get into the query.
 _CONDITIONS: Final = {
     "deal_id": "intent.deal_id = %(deal_id)s",
+    "banks": "EXISTS (SELECT FROM deals.deals AS own WHERE own.deal_id = intent.deal_id"
+    " AND own.bank = ANY(%(banks)s))",
     "chain_id": "intent.chain_id = %(chain_id)s",
     "account": "intent.sender = %(account)s",
     "states": "intent.state = ANY(%(states)s)",
@@ -53,7 +63,7 @@ SELECT {_COLUMNS}, intent.batch_key, intent.to_address AS to, intent.value_wei A
     intent.block_hash, intent.mined_hash, intent.gas_used,
     intent.effective_gas_price_wei AS effective_gas_price,
     CASE WHEN intent.block_hash IS NOT NULL THEN intent.succeeded END AS succeeded,
-    deal.status AS deal_status, step.outcome -> 'problem' AS problem, (
+    deal.status AS deal_status, deal.bank AS bank, step.outcome -> 'problem' AS problem, (
         SELECT coalesce(jsonb_agg(jsonb_build_object(
             'transaction_hash', attempt.transaction_hash, 'no_op', attempt.no_op,
             'max_fee_per_gas', attempt.max_fee_per_gas_wei,
@@ -167,6 +177,8 @@ class IntentDetail(_Intent):
     effective_gas_price: WeiOrNone
     succeeded: bool | None
     deal_status: str | None
+    bank: str | None
+    """Whose deal it is for; None for what is no deal's."""
     problem: Problem | None
     attempts: tuple[AttemptView, ...]
     alerts: tuple[Alert, ...]
@@ -196,14 +208,20 @@ class IntentCursor:
     def parse(cls, text: str) -> Self:
         """Read it back; raise `InvalidInput` if it is not one of ours."""
         created_at, (nonce, intent_id) = cursor_parts(text, int, str)
+        if not 0 <= nonce < _NONCES or not intent_id.isprintable():
+            raise invalid_cursor(text)
         return cls(created_at, nonce, intent_id)
 
 
 @dataclass(frozen=True)
 class IntentFilter:
-    """Which intents to list; what is not given does not restrict."""
+    """Which intents to list; what is not given does not restrict.
+
+    `banks` are those whose deals may be seen at all; None for every bank's, and for no bank's.
+    """
 
     deal_id: str | None = None
+    banks: tuple[str, ...] | None = None
     chain_id: int | None = None
     account: str | None = None
     states: tuple[IntentState, ...] = ()
@@ -232,7 +250,7 @@ class TransactionsReader:
 
     async def page(self, chosen: IntentFilter) -> IntentPage:
         """Return one page, newest first."""
-        given = [text for name, text in _CONDITIONS.items() if getattr(chosen, name)]
+        given = [text for name, text in _CONDITIONS.items() if _restricts(chosen, name)]
         where = f" WHERE {' AND '.join(given)}" if given else ""
         # One more than asked for tells whether there is a next page.
         rows = await fetch(self._connections, _LIST + where + _NEWEST_FIRST, _parameters(chosen))
@@ -246,19 +264,30 @@ class TransactionsReader:
         """
         rows = await fetch(self._connections, _FIND, {"name": name})
         if not rows:
-            raise NotFound(
-                f"there is no transaction {name}",
-                field="intent",
-                value=name,
-                limit="an intent id, or the hash of one of its attempts",
-                next_action="compare it with `deal tx list`",
-            )
+            raise unknown_transaction(name)
         return IntentDetail.model_validate(rows[0])
+
+
+def unknown_transaction(name: str) -> NotFound:
+    """There is no such transaction."""
+    return NotFound(
+        f"there is no transaction {name}",
+        field="intent",
+        value=name,
+        limit="an intent id, or the hash of one of its attempts",
+        next_action="compare it with `deal tx list`",
+    )
+
+
+def _restricts(chosen: IntentFilter, name: str) -> bool:
+    value = getattr(chosen, name)
+    return value is not None if name == "banks" else bool(value)
 
 
 def _parameters(chosen: IntentFilter) -> dict[str, object]:
     return {
         "deal_id": chosen.deal_id,
+        "banks": None if chosen.banks is None else list(chosen.banks),
         "chain_id": chosen.chain_id,
         "account": chosen.account,
         "states": [str(state) for state in chosen.states],

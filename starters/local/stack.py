@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Self
 from domain.masking import mask
 from starters.local import (
     anvil,
+    api,
     codec,
     owners,
     policy,
@@ -114,6 +115,7 @@ class Stack:
             the keystore and the treasury are left out too.
         migrate: brings the database, given the stack's folder, to its newest schema; None leaves
             it empty.
+        with_api: whether the HTTP API is run as well, where there are workers with keys.
         progress: told the component's name and what happens to it, from several threads.
 
     An existing server is used instead of starting Temporal if `TEMPORAL_ADDRESS` is set. All
@@ -130,6 +132,7 @@ class Stack:
         *,
         worker_specs: Sequence[WorkerSpec] | None = None,
         migrate: Callable[[Path], object] | None = postgres.migrate,
+        with_api: bool = True,
         progress: Callable[[str, str], None] = _silent,
     ) -> None:
         """Choose what to run; nothing is started yet."""
@@ -140,6 +143,7 @@ class Stack:
             workers.default_workers(self.chains) if worker_specs is None else worker_specs
         )
         self._migrate = migrate
+        self._with_api = with_api
         self._report = progress
         self._state = StackState()
         self._guard = threading.RLock()
@@ -248,6 +252,8 @@ class Stack:
             steps.append(Step("funding", self._fund, ("treasury", *chains)))
             servers_and_keys = (*servers, "treasury")
             steps.append(Step("schedules", self._apply_schedules, servers_and_keys))
+            if self._with_api:
+                steps.append(self._server(api.NAME, *servers, "database", "treasury"))
         needs = (*servers, "database", "treasury", "funding")
         return [*steps, *(self._server(worker.name, *needs) for worker in self.workers)]
 
@@ -269,6 +275,7 @@ class Stack:
             postgres.NAME: lambda: postgres.spec(self.folder),
             redis.NAME: lambda: redis.spec(self.folder, self._ports(name, redis.USUAL_PORTS)),
             anvil.KEEPER: lambda: anvil.keeper_spec(self.folder, self._chain_ports()),
+            api.NAME: self._api_spec,
         }
         if name not in makers:
             raise _unknown(name, [*makers, *map(anvil.name, self.chains)])
@@ -280,10 +287,17 @@ class Stack:
         return temporal.spec(self.folder, ports, binary, codec.url(self._codec_port()))
 
     def _codec_spec(self) -> ProcessSpec:
-        web_ui = os.environ.get("DEAL_WEB_UI", "")
-        if not self._external_temporal():
-            web_ui = temporal.web_ui(self._ports(temporal.NAME, temporal.USUAL_PORTS))
-        return codec.spec(self.folder, self._codec_port(), web_ui)
+        return codec.spec(self.folder, self._codec_port(), self._web_ui())
+
+    def _api_spec(self) -> ProcessSpec:
+        port = self._ports(api.NAME, api.USUAL_PORTS)[api.NAME]
+        return api.spec(self.folder, port, self._services(), self._web_ui())
+
+    def _web_ui(self) -> str:
+        """Return the Web UI's address; empty if none is known."""
+        if self._external_temporal():
+            return os.environ.get("DEAL_WEB_UI", "")
+        return temporal.web_ui(self._ports(temporal.NAME, temporal.USUAL_PORTS))
 
     def _codec_port(self) -> int:
         return self._ports(codec.NAME, codec.USUAL_PORTS)[codec.NAME]
@@ -350,10 +364,9 @@ class Stack:
         environment["DEAL_CONTROL_DATABASE_URL"] = postgres.url(self.folder, "deal_control")
         environment["DEAL_REDIS_URL"] = redis.url(services.redis_port)
         environment["DEAL_FEE_ADDRESS"] = self._state.fee
-        if not self._external_temporal():
-            environment["DEAL_WEB_UI"] = temporal.web_ui(self._state.ports)
-        elif web_ui := os.environ.get("DEAL_WEB_UI"):
-            environment["DEAL_WEB_UI"] = web_ui
+        environment["DEAL_WEB_UI"] = self._web_ui()
+        if self._with_api and api.NAME in self._state.processes:
+            environment["DEAL_API_URL"] = api.url(self._state.ports[api.NAME])
         return {name: value for name, value in environment.items() if value}
 
     # -- steps that start no server -------------------------------------------------------------

@@ -81,7 +81,9 @@ async def test_two_chain_workers_never_give_one_nonce_to_two_transactions(
     stack, node = slow_desk.stack, slow_desk.node()
     usual = measured_workers(stack.chains)
     again = replace(next(spec for spec in usual if spec.name == "chain"), name="chain-again")
-    both = Stack(stack.folder, stack.block_time, stack.chains, worker_specs=(*usual, again))
+    both = Stack(
+        stack.folder, stack.block_time, stack.chains, worker_specs=(*usual, again), with_api=False
+    )
     node.release()
     before = Treasury.of(node, slow_desk)
     await asyncio.to_thread(both.up)

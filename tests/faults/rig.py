@@ -216,7 +216,7 @@ def _stack(folder: Path, block_time: int | None, profile: dict[str, str]) -> Ite
         keys=True,
         environment={FOLDER: str(work), "DEAL_CONFIG_DIR": str(_config(folder, profile))},
     )
-    stack = Stack(folder, block_time, (CHAIN,), worker_specs=(supervisor,))
+    stack = Stack(folder, block_time, (CHAIN,), worker_specs=(supervisor,), with_api=False)
     with own_environment():
         stack.up()
     try:

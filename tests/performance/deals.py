@@ -125,7 +125,7 @@ def running_stack(
     `block_time` is in seconds; None mines every transaction at once. A Temporal server that the
     environment names is not used: everything is measured on this machine.
     """
-    stack = Stack(folder, block_time, (CHAIN_ID,), progress=report)
+    stack = Stack(folder, block_time, (CHAIN_ID,), with_api=False, progress=report)
     try:
         with own_environment():
             environment = stack.up()

@@ -221,7 +221,7 @@ def _specs(sent: Path) -> tuple[WorkerSpec, ...]:
 def _stack(folder: Path, progress: report.Progress) -> Iterator[Stack]:
     starting = progress.components("load: the stack")
     specs = _specs(folder / "sent")
-    stack = Stack(folder, 1, (CHAIN_ID,), progress=starting, worker_specs=specs)
+    stack = Stack(folder, 1, (CHAIN_ID,), with_api=False, progress=starting, worker_specs=specs)
     try:
         with own_environment():
             environment = stack.up()

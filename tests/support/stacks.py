@@ -39,7 +39,13 @@ def running_stack(
     is what the signer's environment says of it.
     """
     folder = Path(tempfile.mkdtemp(prefix="deal-e2e-"))
-    stack = Stack(folder, block_time, chains, worker_specs=measured_workers(chains, keys or {}))
+    stack = Stack(
+        folder,
+        block_time,
+        chains,
+        worker_specs=measured_workers(chains, keys or {}),
+        with_api=False,  # tests of the API run it in their own process, where it is measured
+    )
     try:
         with own_environment():
             stack.up()

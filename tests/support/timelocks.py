@@ -49,7 +49,7 @@ def operations_stack() -> Iterator[Stack]:
         replace(spec, environment={**spec.environment, "DEAL_CONFIG_DIR": str(config)})
         for spec in measured_workers((CHAIN,))
     )
-    stack = Stack(folder, 1, (CHAIN,), worker_specs=workers)
+    stack = Stack(folder, 1, (CHAIN,), worker_specs=workers, with_api=False)
     try:
         with own_environment():
             stack.up()

@@ -1,0 +1,1 @@
+"""The HTTP API: the same functions as the command line's, over the network."""

@@ -1,0 +1,73 @@
+"""What the API answers, as models: what the application knows, and how old that is."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from domain.views import DealView
+
+AsOf = Annotated[datetime, Field(description="When it was read; in UTC.")]
+NextCursor = Annotated[str | None, Field(description="`cursor` of the next page; null: none.")]
+Source = Literal["records", "workflow"]
+
+
+class Document(BaseModel):
+    """An answer."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class DealDocument(DealView):
+    """A deal, who answered for it, and how long ago that was written."""
+
+    source: Annotated[Source, Field(description="The records, or the deal's own workflow.")]
+    as_of: Annotated[datetime, Field(description="When what is told here was so for certain.")]
+    age_seconds: Annotated[float, Field(ge=0, description="How long ago that is.")]
+    web_ui: Annotated[str | None, Field(description="Its page in Temporal's Web UI.")] = None
+
+    @classmethod
+    def of(cls, view: DealView, *, from_workflow: bool, web_ui: str | None) -> "DealDocument":
+        """Tell of a deal; the records of one that goes on may be behind its workflow."""
+        now = datetime.now(UTC)
+        as_of = now if from_workflow else view.updated_at
+        return cls.model_construct(
+            **dict(view),
+            source="workflow" if from_workflow else "records",
+            as_of=as_of,
+            age_seconds=max(0.0, (now - as_of).total_seconds()),
+            web_ui=web_ui,
+        )
+
+
+class DealsDocument(Document):
+    """A page of deals without their steps, newest first."""
+
+    source: Source
+    as_of: AsOf
+    deals: list[DealDocument]
+    next_cursor: NextCursor
+
+
+class Records(Document):
+    """What all answers from the records have."""
+
+    source: Literal["records"] = "records"
+    as_of: AsOf
+
+
+def answer(
+    document: BaseModel,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+    *,
+    exclude: Any = None,  # noqa: ANN401 - as pydantic has it
+) -> Response:
+    """Write a document as JSON; it is made of models, so it is not validated again."""
+    return Response(
+        document.model_dump_json(exclude=exclude),
+        status_code=status,
+        headers=headers,
+        media_type="application/json",
+    )
