@@ -149,9 +149,10 @@ class Lane:
 
     def request(self, deal_id: str | None = None, **changes: Any) -> DealRequest:
         """A deal of this lane."""
+        deal_id = deal_id or f"{self.name}-{uuid4().hex[:6]}"
         fields: dict[str, Any] = {
-            "deal_id": deal_id or f"{self.name}-{uuid4().hex[:6]}",
-            "bank": f"bank-{uuid4().hex[:12]}",  # those of one bank would be counted together
+            "deal_id": deal_id,
+            "bank": deal_id,  # those of one bank would be counted together
             "module": "usdtz",
             "chain_id": CHAIN,
             "working_liquidity": LIQUIDITY,
