@@ -16,6 +16,7 @@ import structlog
 from activities.protocols.multicall import Read
 from activities.protocols.reader import ChainReader
 from activities.transactions.broadcast import Broadcaster
+from activities.transactions.finality import newest_final
 from activities.transactions.heads import HeadWatcher
 from activities.transactions.interface import DeliverBatch, Delivery
 from activities.transactions.outbidding import Outbidder
@@ -166,9 +167,8 @@ class Deliverer:
 
     async def _conclude(self, watch: _Watch, sighting: Sighting) -> Delivery:
         outcome = await self._outcomes.outcome(watch.order, sighting, watch.reads)
-        finality = self._profile.finality
         highest = max((i.block_number for i in outcome.inclusions), default=sighting.head)
-        final = finality.kind == "depth" and sighting.head - highest >= finality.depth
+        final = highest <= newest_final(self._profile, sighting.head)
         await self._store.include(outcome.inclusions)
         return Delivery(outcome=outcome, final=final)
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from activities.rpc.client import Rpc, RpcCall
 from activities.rpc.fees import FeeLevel, fee_level, price_call
+from activities.transactions.finality import final_block_call, newest_final
 from activities.transactions.receipts import receipt_of
 from activities.transactions.unsettled import Change, Unsettled
 from domain.chains import ChainProfile
@@ -88,11 +89,10 @@ class Tracker:
     async def _heads(
         self, senders: list[Address]
     ) -> tuple[Block, FeeLevel, int, dict[Address, int]]:
-        by_tag = self._profile.finality.kind == "tag"
         answers = await self._ask(
             [
                 _block_call("latest"),
-                _block_call("finalized" if by_tag else "latest"),
+                final_block_call(self._profile),
                 price_call(self._profile.fees),
                 *(RpcCall("eth_getTransactionCount", (sender, "latest")) for sender in senders),
             ]
@@ -106,8 +106,9 @@ class Tracker:
                 next_action="check the node with `deal chain status`; it may have just started",
             )
         tagged = _block(answers[1])
-        depth = head.number - self._profile.finality.depth
-        finalized = (tagged.number if tagged else -1) if by_tag else depth
+        finalized = newest_final(
+            self._profile, head.number, None if tagged is None else tagged.number
+        )
         nonces = (int(answer, 16) for answer in answers[3:])
         fees = fee_level(self._profile, answers[2])
         return head, fees, finalized, dict(zip(senders, nonces, strict=True))

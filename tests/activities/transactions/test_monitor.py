@@ -33,6 +33,7 @@ from tests.activities.transactions.delivering import (
     pending,
     recording,
 )
+from tests.support.desk import eventually
 
 DEPTH = Finality(kind="depth", depth=4)
 FORGETFUL = Finality(kind="depth", depth=4, on_violation="resend")
@@ -358,7 +359,7 @@ async def test_a_nonce_that_nothing_holds_is_filled(desk: Desk) -> None:
             view=view_of(fill.batch),
         )
         await desk.temporal.run(watch.desk.engine.send_attempts, sent)
-        assert node.nonce(desk.account) == 2
+        await eventually(lambda: node.nonce(desk.account) == 2, "both are mined")
         assert executions(node, batch) == [1]
         await watch.looks(2)
         assert len(watch.filled) == 1
