@@ -106,18 +106,26 @@ class Setting:
     ) -> Verdict:
         """Wait for these workflows and ask the chain: every intent once, no nonce missing."""
         verdict = Verdict()
-        for handle in handles:
-            verdict += await self._of_one(handle, intents, batches, step)
+        # Those that send from one account are only judged when none of them sends any more.
+        ended = [await self._ended(handle, verdict) for handle in handles]
+        for handle, each in zip(handles, ended, strict=True):
+            verdict += await self._of_one(handle, each, intents, batches, step)
         return verdict
 
-    async def _of_one(self, handle: Batches, intents: int, batches: int, step: Step) -> Verdict:
-        verdict, name = Verdict(), handle.id.removeprefix("deal-")
+    async def _ended(self, handle: Batches, verdict: Verdict) -> list[Ended]:
+        """How its batches ended; none, and a note, if they do not."""
+        name = handle.id.removeprefix("deal-")
         try:
             async with asyncio.timeout(WITHIN):
-                ended = await handle.result()
+                return await handle.result()
         except TimeoutError:
             verdict.notes.append(f"{name} did not end within {WITHIN:.0f} s: {self.states(name)}")
-            ended = []
+            return []
+
+    async def _of_one(
+        self, handle: Batches, ended: list[Ended], intents: int, batches: int, step: Step
+    ) -> Verdict:
+        verdict, name = Verdict(), handle.id.removeprefix("deal-")
         keys = batch_keys(name, batches, step)
         verdict += of_intents(self.rig, [f"{key}/{i}" for key in keys for i in range(intents)])
         for each in ended:
