@@ -490,7 +490,8 @@ CREATE FUNCTION audit.note_operation() RETURNS trigger
 AS $$
 DECLARE
     request jsonb := NEW.view -> 'request';
-    said jsonb := audit.by_itself('operation ' || NEW.operation_id, NEW.view ->> 'doing');
+    said jsonb := audit.by_itself('operation ' || NEW.operation_id,
+        coalesce(nullif(NEW.view ->> 'doing', ''), NEW.status));
     mined text[] := ARRAY(SELECT jsonb_array_elements_text(NEW.view -> 'transactions'));
 BEGIN
     IF TG_OP = 'INSERT' THEN
@@ -542,11 +543,14 @@ CREATE FUNCTION audit.note_latch() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog
 AS $$
 DECLARE
-    said jsonb := audit.by_itself('chain worker', NEW.problem ->> 'message');
+    -- Whatever is told of it, a latch is never held up.
+    said jsonb := audit.by_itself('chain worker',
+        coalesce(nullif(NEW.problem ->> 'message', ''), 'the chain broke a promise'));
 BEGIN
     IF NEW.cleared_at IS NOT NULL THEN
-        said := jsonb_build_object('who', NEW.cleared_by, 'kind', 'claimed', 'via', 'worker',
-            'why', NEW.cleared_why);
+        said := jsonb_build_object('kind', 'claimed', 'via', 'worker',
+            'who', coalesce(nullif(NEW.cleared_by, ''), 'nobody named'),
+            'why', coalesce(nullif(NEW.cleared_why, ''), 'no reason given'));
     END IF;
     PERFORM audit.record(
         coalesce(nullif(current_setting('deal.cause', true), '')::jsonb, said),
