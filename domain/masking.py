@@ -51,6 +51,7 @@ _TOKENS: Final = re.compile(
     r"\bhv[sbr]\.[A-Za-z0-9_-]{20,}"
     r"|(?<![\w.])s\.[A-Za-z0-9]{24}\b"
     r"|\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*"
+    r"|\bdk_[a-z0-9]{12}_[A-Za-z0-9_-]{43}"
     r"|\b[xyzt]prv[1-9A-HJ-NP-Za-km-z]{100,112}"
 )
 _PEM: Final = re.compile(

@@ -7,6 +7,7 @@ from domain.chains import find_chain
 from domain.deals import DealRequest, DealStatus, ensure_same_request
 from domain.errors import NotFound, Unavailable
 from domain.identifiers import DealId
+from domain.launches import Launch
 from domain.views import DealView
 from starters.deals.client import DealClient
 from starters.deals.failures import not_found
@@ -19,7 +20,9 @@ def check_request(request: DealRequest, config_dir: Path) -> None:
     find_chain(load_profiles(config_dir), request.chain_id).check_request(request)
 
 
-async def launch(request: DealRequest, client: DealClient, records: RecordsReader) -> DealView:
+async def launch(
+    request: DealRequest, client: DealClient, records: RecordsReader, begun: Launch
+) -> DealView:
     """Start a deal whose request was checked, or answer for the one that has its id.
 
     The records are asked first because they remember deals that Temporal has forgotten: a deal id
@@ -27,13 +30,13 @@ async def launch(request: DealRequest, client: DealClient, records: RecordsReade
     """
     first = await records.find(request.deal_id)
     if first is None:
-        return await client.start(request)
+        return await client.start(request, begun)
     ensure_same_request(first.request, request)
     try:
         view = await client.view(request.deal_id)
     except NotFound:
         return first
-    return await client.start(request) if view.status is DealStatus.REQUESTED else view
+    return await client.start(request, begun) if view.status is DealStatus.REQUESTED else view
 
 
 async def newest_view(

@@ -4,7 +4,8 @@ Each role has its own class, so a process can only see what its role needs.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, NamedTuple, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -130,7 +131,59 @@ class SignerSettings(KeySettings, WorkerSettings):
     """The signer: keys and its journal, no endpoints."""
 
 
-class ClientSettings(Settings):
+class Oidc(NamedTuple):
+    """Whose tokens count: who issues them, whom they must be for, and where the keys are."""
+
+    issuer: str
+    audience: str
+    jwks_url: str
+
+
+class AccessSettings(Settings):
+    """Whatever lets people in: the identity provider, if there is one."""
+
+    oidc_issuer: str | None = None
+    """The claim ``iss``, letter by letter."""
+    oidc_audience: str | None = None
+    """What the claim ``aud`` must hold."""
+    oidc_jwks_url: str | None = None
+    """Where its keys are; HTTPS, but for loopback outside production."""
+    oidc_cache_seconds: Annotated[float, Field(gt=0, le=3600)] = 300.0
+    """How long its keys are kept: one that it takes back counts no longer than that."""
+    oidc_leeway_seconds: Annotated[float, Field(ge=0, le=60)] = 10.0
+    """By how much its clock may differ from ours."""
+
+    def oidc(self) -> Oidc | None:
+        """The identity provider, or None; raises `InvalidConfiguration` if it is told in part."""
+        told = (self.oidc_issuer, self.oidc_audience, self.oidc_jwks_url)
+        if not any(told):
+            return None
+        if not (self.oidc_issuer and self.oidc_audience and self.oidc_jwks_url):
+            raise InvalidConfiguration(
+                "the identity provider is told in part only",
+                field="DEAL_OIDC_ISSUER",
+                limit="DEAL_OIDC_ISSUER, DEAL_OIDC_AUDIENCE and DEAL_OIDC_JWKS_URL together",
+                next_action="set all three, or none",
+            )
+        self._check_jwks_url(self.oidc_jwks_url)
+        return Oidc(self.oidc_issuer, self.oidc_audience, self.oidc_jwks_url)
+
+    def _check_jwks_url(self, url: str) -> None:
+        parts = urlsplit(url)
+        loopback = parts.hostname in {"localhost", "127.0.0.1", "::1"}
+        local = parts.scheme == "http" and loopback and self.environment != "production"
+        if parts.hostname and (parts.scheme == "https" or local):
+            return
+        raise InvalidConfiguration(
+            "the identity provider's keys must come by HTTPS",
+            field="DEAL_OIDC_JWKS_URL",
+            value=url,
+            limit="https://, or http:// on loopback outside production",
+            next_action="correct the address",
+        )
+
+
+class ClientSettings(AccessSettings):
     """Command line and API: read the records, talk to Temporal."""
 
     database_url: SecretStr

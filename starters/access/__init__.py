@@ -1,0 +1,1 @@
+"""Who asks: credentials checked, people and services looked up, and looked after."""

@@ -1,0 +1,163 @@
+"""Reading who there is: people, services, their keys and groups."""
+
+from datetime import datetime
+from typing import Annotated, Any, Final, LiteralString
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from domain.errors import NotFound
+from domain.identity import GroupId, Permission, Principal, PrincipalId, PrincipalKind, Role
+from starters.deals.database import Connections, fetch
+
+_SELECT: Final[LiteralString] = (
+    "SELECT principal_id, kind, name, subject, roles, banks, max_deal_usd8, groups, stands_in,"
+    " disabled_at, version, created_at, updated_at FROM control.standing"
+)
+_KEY: Final[LiteralString] = (
+    "SELECT key_id, principal_id, hash, label, scopes, created_at, expires_at, revoked_at,"
+    " last_used_at, expires_at <= clock_timestamp() AS expired FROM control.api_keys"
+)
+_GROUPS: Final[LiteralString] = (
+    "SELECT group_id, name, created_at, ARRAY(SELECT principal_id FROM control.memberships AS m"
+    " WHERE m.group_id = g.group_id ORDER BY principal_id) AS members"
+    " FROM control.groups AS g ORDER BY group_id"
+)
+_DELEGATIONS: Final[LiteralString] = (
+    "SELECT delegation_id, approver, group_id, starts_at, ends_at, ended_at, why, created_at"
+    " FROM control.delegations ORDER BY created_at DESC, delegation_id"
+)
+
+Whole = Annotated[int, BeforeValidator(int)]
+"""An amount, which the database gives as a decimal."""
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Person(_Row):
+    """A person or service, with what is known beside what they may do."""
+
+    principal_id: PrincipalId
+    kind: PrincipalKind
+    name: str
+    subject: str | None
+    roles: list[Role]
+    banks: list[str]
+    max_deal_usd8: Whole
+    groups: list[GroupId]
+    stands_in: list[dict[str, Any]]
+    disabled_at: datetime | None
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def principal(self) -> Principal:
+        """What counts when something is done."""
+        fields = set(Principal.model_fields)
+        return Principal.model_validate(self.model_dump(include=fields))
+
+
+class KeyRecord(_Row):
+    """An API key without its secret."""
+
+    key_id: str
+    principal_id: PrincipalId
+    hash: Annotated[str, Field(exclude=True, repr=False)]
+    label: str
+    scopes: list[Permission] | None
+    created_at: datetime
+    expires_at: datetime
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+    expired: bool
+
+
+class GroupRecord(_Row):
+    """A group and who is in it."""
+
+    group_id: GroupId
+    name: str
+    created_at: datetime
+    members: list[PrincipalId]
+
+
+class DelegationRecord(_Row):
+    """For whom a group stands in, and how long."""
+
+    delegation_id: str
+    approver: PrincipalId
+    group_id: GroupId
+    starts_at: datetime
+    ends_at: datetime
+    ended_at: datetime | None
+    why: str
+    created_at: datetime
+
+
+class PeopleReader:
+    """The tables of people, as the role ``deal_reader``. Every method raises `Unavailable`."""
+
+    def __init__(self, connections: Connections) -> None:
+        """Take a connection for each read."""
+        self._connections = connections
+
+    async def find(self, principal_id: str) -> Person | None:
+        """Return one person or service."""
+        return await self._one(_SELECT + " WHERE principal_id = %s", principal_id)
+
+    async def get(self, principal_id: str) -> Person:
+        """Return one person or service; raises `NotFound`."""
+        found = await self.find(principal_id)
+        if found is None:
+            raise no_such_principal(principal_id)
+        return found
+
+    async def with_subject(self, subject: str) -> Person | None:
+        """Return whom the identity provider means."""
+        return await self._one(_SELECT + " WHERE subject = %s", subject)
+
+    async def everybody(self) -> list[Person]:
+        """Return everybody, by name."""
+        rows = await fetch(self._connections, _SELECT + " ORDER BY principal_id", ())
+        return [Person.model_validate(row) for row in rows]
+
+    async def key(self, key_id: str) -> KeyRecord | None:
+        """Return one key."""
+        rows = await fetch(self._connections, _KEY + " WHERE key_id = %s", (key_id,))
+        return KeyRecord.model_validate(rows[0]) if rows else None
+
+    async def keys(self, principal_id: str | None = None) -> list[KeyRecord]:
+        """Return the keys of one, or of all, the newest first."""
+        where = " WHERE %s::text IS NULL OR principal_id = %s ORDER BY created_at DESC, key_id"
+        rows = await fetch(self._connections, _KEY + where, (principal_id, principal_id))
+        return [KeyRecord.model_validate(row) for row in rows]
+
+    async def groups(self) -> list[GroupRecord]:
+        """Return the groups, by name."""
+        rows = await fetch(self._connections, _GROUPS, ())
+        return [GroupRecord.model_validate(row) for row in rows]
+
+    async def delegations(self) -> list[DelegationRecord]:
+        """Return what approvers have passed on, the newest first."""
+        rows = await fetch(self._connections, _DELEGATIONS, ())
+        return [DelegationRecord.model_validate(row) for row in rows]
+
+    async def note_use(self, key_id: str) -> None:
+        """Write down that a key was used, to the minute."""
+        await fetch(self._connections, "SELECT control.note_use(%s)", (key_id,))
+
+    async def _one(self, query: str, value: str) -> Person | None:
+        rows = await fetch(self._connections, query, (value,))
+        return Person.model_validate(rows[0]) if rows else None
+
+
+def no_such_principal(principal_id: str) -> NotFound:
+    """There is nobody of that name."""
+    return NotFound(
+        f"there is nobody called {principal_id}",
+        field="principal",
+        value=principal_id,
+        next_action="compare the name with `deal users list`",
+    )

@@ -1,0 +1,236 @@
+"""What people do with deals, by command line and API alike: allowed, written down, done, answered.
+
+Everything goes the same way. The caller needs the permission for the deal's bank; another bank's
+deal does not exist for him. The command is written down under its id before it goes to the
+workflow, where the same id names the update, so that giving it again is giving it once.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any, Final, TypeVar
+
+from activities.transactions.interface import TransactionView
+from domain.approvals import Approval
+from domain.commands import CommandKind, CommandState, NewCommand, RecordedCommand
+from domain.deals import Command, DealRequest
+from domain.errors import DealError, OutcomeUnknown, Unavailable, error_from
+from domain.identifiers import BankId, DealId
+from domain.identity import Caller, Permission
+from domain.launches import Launch
+from domain.views import DealView
+from starters.control.commands import CommandStore
+from starters.deals.client import DealClient
+from starters.deals.failures import not_found
+from starters.deals.launch import launch, newest_view
+from starters.deals.reading import DealFilter, DealPage, RecordsReader
+from workflows.deal.messages import (
+    CommandMessage,
+    OwnerMessage,
+    RejectionMessage,
+    TransactionMessage,
+)
+
+Clients = Callable[[], Awaitable[DealClient]]
+"""Connects to Temporal; raises `Unavailable`."""
+
+A = TypeVar("A", DealView, TransactionView, Approval)
+
+QUEUED: Final = frozenset({CommandKind.CANCEL, CommandKind.UNWIND})
+"""What is done when Temporal returns; it brings funds home, so it is never too late for it."""
+
+
+class DealDesk:
+    """Deals as a caller may see and change them. Raises the domain's errors only.
+
+    Every method raises `Forbidden` without the permission, `NotFound` for a deal of a bank that is
+    not the caller's as for one that is not there, and `Unavailable`.
+    """
+
+    def __init__(self, clients: Clients, records: RecordsReader, commands: CommandStore) -> None:
+        """Talk to workflows by these clients, read those records, write commands down there."""
+        self._clients = clients
+        self._records = records
+        self._commands = commands
+
+    # -- reading --------------------------------------------------------------------------------
+
+    async def view(self, caller: Caller, deal_id: DealId) -> tuple[DealView, bool]:
+        """Return the deal, and whether its workflow itself answered."""
+        caller.require(Permission.DEALS_READ)
+        view, fresh = await newest_view(deal_id, await self._client_if_up(), self._records)
+        _ensure_visible(caller, view)
+        return view, fresh
+
+    async def page(self, caller: Caller, chosen: DealFilter) -> DealPage:
+        """Return one page of the caller's banks' deals."""
+        return await self._records.page(for_caller(caller, chosen))
+
+    # -- changing -------------------------------------------------------------------------------
+
+    async def start(
+        self, caller: Caller, request: DealRequest, *, why: str, command_id: str
+    ) -> DealView:
+        """Start a deal whose request was checked; the same request again is the same deal."""
+        caller.require(Permission.DEALS_START, request.bank)
+        command = NewCommand(
+            command_id=command_id,
+            kind=CommandKind.START,
+            subject=request.deal_id,
+            deal_id=request.deal_id,
+            bank=request.bank,
+            body=request.model_dump(mode="json", exclude_none=True),
+            request_digest=request.digest(),
+            why=why,
+        )
+
+        async def hand_over(client: DealClient) -> DealView:
+            begun = Launch(command_id=command_id, initiator=caller.who, via=caller.via)
+            view = await launch(request, client, self._records, begun)
+            _ensure_visible(caller, view)
+            return view
+
+        return _heard(await self._given(caller, command, hand_over, DealView))
+
+    async def give(
+        self, caller: Caller, command: Command, deal_id: DealId, why: str, command_id: str
+    ) -> DealView | None:
+        """Pause, resume, cancel, retry and the like; None if it is queued.
+
+        That is what happens to cancel and unwind while Temporal is away: they are given once, as
+        soon as it is back. Raises `NotAllowed` (its state does not allow it) and `OutcomeUnknown`.
+        """
+        bank = await self._bank(caller, Permission(f"deals.{command}"), deal_id)
+        message = CommandMessage(who=caller.who, why=why)
+        kind = CommandKind(f"deal.{command}")
+
+        async def hand_over(client: DealClient) -> DealView:
+            return await client.command(deal_id, command, message, command_id)
+
+        new = _about(kind, deal_id, bank, message.model_dump(mode="json"), why, command_id)
+        return await self._given(caller, new, hand_over, DealView)
+
+    async def transact(
+        self, caller: Caller, deal_id: DealId, message: TransactionMessage, *, command_id: str
+    ) -> TransactionView:
+        """Act on one transaction of a deal, in the caller's name."""
+        bank = await self._bank(caller, Permission.TX_ACT, deal_id)
+        message = message.model_copy(update={"who": caller.who})
+
+        async def hand_over(client: DealClient) -> TransactionView:
+            return await client.transact(deal_id, message, command_id)
+
+        body = message.model_dump(mode="json")
+        new = _about(CommandKind.TRANSACT, deal_id, bank, body, message.why, command_id)
+        return _heard(await self._given(caller, new, hand_over, TransactionView))
+
+    async def hear_owner(
+        self, caller: Caller, deal_id: DealId, message: OwnerMessage, *, command_id: str
+    ) -> Approval:
+        """Hand over what an owner of the Safe has signed, in the caller's name."""
+        bank = await self._bank(caller, Permission.DEALS_APPROVE, deal_id)
+        message = message.model_copy(update={"who": caller.who})
+        rejects = isinstance(message, RejectionMessage)
+        kind = CommandKind.OWNER_REJECT if rejects else CommandKind.OWNER_SIGN
+        why = message.why if isinstance(message, RejectionMessage) else "signed as an owner"
+
+        async def hand_over(client: DealClient) -> Approval:
+            return await client.hear_owner(deal_id, message, command_id)
+
+        new = _about(kind, deal_id, bank, message.model_dump(mode="json"), why, command_id)
+        return _heard(await self._given(caller, new, hand_over, Approval))
+
+    # -- how ------------------------------------------------------------------------------------
+
+    async def _given(
+        self,
+        caller: Caller,
+        command: NewCommand,
+        hand_over: Callable[[DealClient], Awaitable[A]],
+        answer: type[A],
+    ) -> A | None:
+        recorded = await self._commands.record(caller, command)
+        if recorded.state is not CommandState.RECORDED:
+            return _again(recorded, answer)
+        try:
+            client = await self._clients()
+        except Unavailable as away:
+            if recorded.kind not in QUEUED:
+                await self._commands.refuse(caller, recorded, away.problem)
+                raise
+            await self._commands.queue(caller, recorded)
+            return None
+        try:
+            given = await hand_over(client)
+        except (OutcomeUnknown, Unavailable):
+            raise  # it stays recorded: the same id again finds out
+        except DealError as refused:
+            await self._commands.refuse(caller, recorded, refused.problem)
+            raise
+        await self._commands.apply(caller, recorded, given.model_dump(mode="json"))
+        return given
+
+    async def _bank(self, caller: Caller, permission: Permission, deal_id: DealId) -> BankId:
+        """The deal's bank, once the caller is allowed this for it."""
+        caller.require(permission)
+        found = await self._records.find(deal_id)
+        if found is None:  # it may be so new that no record of it is written yet
+            client = await self._client_if_up()
+            if client is None:
+                raise not_found(deal_id)
+            found = await client.view(deal_id)
+        _ensure_visible(caller, found)
+        caller.require(permission, found.request.bank)
+        return found.request.bank
+
+    async def _client_if_up(self) -> DealClient | None:
+        try:
+            return await self._clients()
+        except Unavailable:
+            return None
+
+
+def for_caller(caller: Caller, chosen: DealFilter) -> DealFilter:
+    """Narrow a filter to the caller's banks; raises `Forbidden` if he may not read deals."""
+    caller.require(Permission.DEALS_READ)
+    return replace(chosen, banks=caller.banks)
+
+
+def _ensure_visible(caller: Caller, view: DealView) -> None:
+    """Raise as if there were no such deal, if it is another bank's."""
+    if not caller.principal.has_bank(view.request.bank):
+        raise not_found(view.request.deal_id)
+
+
+def _heard(answer: A | None) -> A:
+    """The answer to what is never queued."""
+    if answer is None:
+        raise AssertionError
+    return answer
+
+
+def _again(recorded: RecordedCommand, answer: type[A]) -> A | None:
+    """Answer as the first time."""
+    if recorded.state is CommandState.QUEUED:
+        return None
+    if recorded.problem is not None:
+        raise error_from(recorded.problem)
+    return answer.model_validate(recorded.answer)
+
+
+def _about(  # noqa: PLR0913, PLR0917 - the parts of a command
+    kind: CommandKind,
+    deal_id: DealId,
+    bank: BankId,
+    body: dict[str, Any],
+    why: str,
+    command_id: str,
+) -> NewCommand:
+    return NewCommand(
+        command_id=command_id,
+        kind=kind,
+        subject=deal_id,
+        deal_id=deal_id,
+        bank=bank,
+        body=body,
+        why=why,
+    )
