@@ -7,14 +7,15 @@ import typer
 
 from domain.deals import DealRequest, DealStatus
 from domain.errors import error_from
+from domain.identity import Permission
 from starters.cli import tables
 from starters.cli.errors import errors_told
 from starters.cli.follow import follow
 from starters.cli.output import Output, show
 from starters.cli.process import run_and_leave
-from starters.cli.session import load_settings, records
-from starters.cli.temporal import open_client, web_link
-from starters.deals.launch import check_request, launch
+from starters.cli.session import caller, load_settings
+from starters.cli.temporal import open_client, open_desk, web_link
+from starters.deals.launch import check_request
 
 
 def demo_request(now: datetime) -> DealRequest:
@@ -34,7 +35,10 @@ async def run_deal() -> None:
     settings = load_settings()
     check_request(request, settings.config_dir)
     client = await open_client()
-    admitted = await launch(request, client, records(settings))
+    who = await caller(Permission.DEALS_START)
+    admitted = await open_desk(settings).start(
+        who, request, why="the demonstration", command_id=f"start-{request.deal_id}"
+    )
     show(tables.summary(admitted), "")
     if admitted.status is DealStatus.DENIED and admitted.problem is not None:
         raise error_from(admitted.problem)

@@ -6,6 +6,7 @@ has taken back counts until the kept ones are too old, and no longer.
 """
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -104,7 +105,7 @@ def fetch_json(url: str) -> dict[str, Any]:
     if len(body) > _MOST_BYTES:
         msg = f"more than {_MOST_BYTES} bytes"
         raise ValueError(msg)
-    document = requests.models.complexjson.loads(body)
+    document = json.loads(body)
     if not isinstance(document, dict):
         msg = "no JSON object"
         raise ValueError(msg)  # noqa: TRY004 - what came is wrong, not its type here

@@ -10,7 +10,6 @@ from starters.cli.options import (
     DealIdArgument,
     OutputOption,
     ReasonOption,
-    WhoOption,
     YesOption,
 )
 from starters.cli.output import settled
@@ -48,13 +47,12 @@ def approvals(deal_id: DealIdArgument, output: OutputOption = None) -> None:
     run_async(show_approvals(DealId(deal_id), settled(output)))
 
 
-def sign(  # noqa: PLR0913, PLR0917 - the options of the command
+def sign(  # noqa: PLR0913 - the options of the command
     deal_id: DealIdArgument,
     key_file: KeyFileOption,
     passphrase_file: PassphraseOption = None,
     rpc_url: RpcOption = None,
     request_digest: DigestOption = None,
-    who: WhoOption = None,
     *,
     yes: YesOption = False,
     output: OutputOption = None,
@@ -68,17 +66,16 @@ def sign(  # noqa: PLR0913, PLR0917 - the options of the command
     from starters.cli.owners import Session
     from starters.cli.owners import sign as run
 
-    session = Session(key_file, passphrase_file, rpc_url, request_digest, who, sure=yes)
+    session = Session(key_file, passphrase_file, rpc_url, request_digest, sure=yes)
     run_async(run(DealId(deal_id), session, settled(output)))
 
 
-def reject(  # noqa: PLR0913, PLR0917 - the options of the command
+def reject(  # noqa: PLR0913 - the options of the command
     deal_id: DealIdArgument,
     key_file: KeyFileOption,
     reason: ReasonOption,
     passphrase_file: PassphraseOption = None,
     rpc_url: RpcOption = None,
-    who: WhoOption = None,
     *,
     yes: YesOption = False,
     output: OutputOption = None,
@@ -88,5 +85,5 @@ def reject(  # noqa: PLR0913, PLR0917 - the options of the command
     from starters.cli.owners import Session
     from starters.cli.owners import reject as run
 
-    session = Session(key_file, passphrase_file, rpc_url, None, who, sure=yes)
+    session = Session(key_file, passphrase_file, rpc_url, None, sure=yes)
     run_async(run(DealId(deal_id), session, reason, settled(output)))

@@ -6,23 +6,25 @@ from rich.text import Text
 from activities.transactions.interface import ChainReleased, ReleaseChain
 from domain.errors import NotFound
 from domain.identifiers import ChainId
+from domain.identity import Permission
 from starters.cli.chain_status import read_views
 from starters.cli.chain_view import ChainView
-from starters.cli.control import parse_message, require_terminal
+from starters.cli.control import check_reason, require_terminal
 from starters.cli.output import Output, print_json, show
-from starters.cli.session import chains, load_settings
+from starters.cli.session import caller, chains, load_settings
 from starters.cli.show import parse_chain_id
 from starters.cli.tables import problem_facts
 from starters.deals.releasing import release_chain
 from workers.runtime.connect import connect
 
 
-async def release(chain: str, reason: str, who: str | None, output: Output, *, sure: bool) -> None:
+async def release(chain: str, reason: str, output: Output, *, sure: bool) -> None:
     """Ask whether it is meant, have the latch cleared, and print what it was."""
     chain_id = parse_chain_id(chain)
-    words = parse_message(reason, who)
+    check_reason(reason)
     if not sure:
         require_terminal("release", "what is signed")
+    who = await caller(Permission.CHAIN_RELEASE)
     (view,) = await read_views(chains(load_settings()), chain_id)
     if view.name is None:
         raise NotFound(
@@ -34,7 +36,7 @@ async def release(chain: str, reason: str, who: str | None, output: Output, *, s
     if not sure and not _confirmed(view):
         typer.echo("nothing was changed", err=True)
         raise typer.Exit(1)
-    order = ReleaseChain(chain_id=ChainId(chain_id), who=words.who, why=words.why)
+    order = ReleaseChain(chain_id=ChainId(chain_id), who=who.who, why=reason.strip())
     _print(await release_chain(await connect(), order), output)
 
 

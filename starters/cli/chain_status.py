@@ -9,10 +9,11 @@ from rich.live import Live
 
 from domain.chains import ChainProfile
 from domain.errors import InvalidConfiguration, NotFound
+from domain.identity import Permission
 from starters.cli.chain_tables import chain_parts
 from starters.cli.chain_view import ChainView
 from starters.cli.output import Output, console, print_json, show
-from starters.cli.session import chains, load_config_settings, load_settings
+from starters.cli.session import caller, chains, load_config_settings, load_settings
 from starters.cli.show import parse_chain_id
 from starters.deals.chains import ChainsReader
 from workers.runtime.profiles import load_profiles
@@ -23,6 +24,7 @@ _LOOK_SECONDS: Final = 1.0
 async def status(chain: str | None, output: Output, *, watch: bool) -> None:
     """Show the chains once, or again and again until somebody interrupts."""
     chain_id = None if chain is None else parse_chain_id(chain)
+    await caller(Permission.CHAIN_READ)
     reader = chains(load_settings())
     views = await read_views(reader, chain_id)
     if not watch:

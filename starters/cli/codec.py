@@ -59,8 +59,11 @@ def serve() -> None:
 
 
 async def _rotate(output: Output) -> None:
+    from domain.identity import Permission
+    from starters.cli.session import caller
     from workers.runtime.key_ring import CodecKey
 
+    await caller(Permission.CODEC_ACT)
     key = CodecKey.generate()
     await _source().add(key)
     if output is Output.JSON:
@@ -70,6 +73,10 @@ async def _rotate(output: Output) -> None:
 
 
 async def _list(output: Output) -> None:
+    from domain.identity import Permission
+    from starters.cli.session import caller
+
+    await caller(Permission.CODEC_ACT)
     keys = await _source().read()
     if output is Output.JSON:
         print_json([_document(key) for key in keys])

@@ -1,24 +1,25 @@
 """`deal pause`, `resume`, `unwind` and the others: a person's command, with who and why."""
 
-import getpass
 import sys
 from uuid import uuid4
 
 import typer
 from pydantic import ValidationError
 
+from domain.commands import CommandState
 from domain.deals import Command, invalid_input_from
 from domain.errors import InvalidInput
 from domain.identifiers import DealId
+from domain.identity import Permission
 from domain.views import DealView
 from starters.cli import tables
 from starters.cli.documents import deal_document
 from starters.cli.output import Output, print_json, show
-from starters.cli.session import load_settings
-from starters.cli.temporal import open_client, web_link
+from starters.cli.session import caller, load_settings
+from starters.cli.temporal import open_desk, web_link
 from workflows.deal.messages import CommandMessage
 
-_OPTIONS = {"why": "reason", "who": "who"}
+_OPTIONS = {"why": "reason"}
 
 
 async def give(  # noqa: PLR0913 - the options of the command
@@ -26,31 +27,47 @@ async def give(  # noqa: PLR0913 - the options of the command
     deal_id: DealId,
     *,
     reason: str,
-    who: str | None,
     command_id: str | None,
     sure: bool,
     output: Output,
 ) -> None:
     """Ask whether it is meant, give the command, and print where the deal stands then."""
-    message = parse_message(reason, who)
+    check_reason(reason)
     if not sure:
         require_terminal(command)
+    who = await caller(Permission(f"deals.{command}"))
     settings = load_settings()
-    client = await open_client()
-    if not sure and not confirmed(command, await client.view(deal_id)):
+    desk = open_desk(settings)
+    if not sure and not confirmed(command, (await desk.view(who, deal_id))[0]):
         typer.echo("nothing was changed", err=True)
         raise typer.Exit(1)
-    view = await client.command(deal_id, command, message, command_id or str(uuid4()))
-    if output is Output.JSON:
+    given = command_id or str(uuid4())
+    view = await desk.give(who, command, deal_id, reason.strip(), given)
+    if view is None:
+        print_queued(deal_id, command, given, output)
+    elif output is Output.JSON:
         print_json(deal_document(view, web_ui=web_link(settings, deal_id)))
     else:
         show(tables.summary(view))
 
 
-def parse_message(reason: str, who: str | None) -> CommandMessage:
-    """Check who and why; raises `InvalidInput` naming the option."""
+def print_queued(deal_id: DealId, command: Command, command_id: str, output: Output) -> None:
+    """Say that it is kept: Temporal is away, and it is given once when it returns."""
+    if output is Output.JSON:
+        print_json({"deal_id": deal_id, "command_id": command_id, "state": CommandState.QUEUED})
+        return
+    typer.echo(f"Temporal is away; {command} of {deal_id} is queued as {command_id}")
+
+
+def check_reason(reason: str) -> None:
+    """Raise `InvalidInput` unless it is one; before anything is looked at."""
+    parse_message(reason, "somebody")
+
+
+def parse_message(reason: str, who: str) -> CommandMessage:
+    """Put who and why together; raises `InvalidInput` naming the option."""
     try:
-        return CommandMessage(who=getpass.getuser() if who is None else who, why=reason)
+        return CommandMessage(who=who, why=reason)
     except ValidationError as error:
         problem = invalid_input_from(error).problem
         field = _OPTIONS.get(problem.field or "", problem.field)

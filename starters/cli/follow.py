@@ -9,13 +9,14 @@ import typer
 from domain.deals import SETTLED, DealStatus
 from domain.errors import NotFound, OutcomeUnknown
 from domain.identifiers import DealId
+from domain.identity import Permission
 from domain.views import DealView
 from starters.cli import formats, tables
 from starters.cli.documents import deal_document
 from starters.cli.errors import tell
 from starters.cli.live import LiveDeal, steps_ahead
 from starters.cli.output import Output, console, print_json, show
-from starters.cli.session import load_settings, records
+from starters.cli.session import caller, load_settings, records, require_deal
 from starters.cli.temporal import open_client, web_link
 from starters.deals.client import DealClient
 
@@ -25,12 +26,14 @@ _FAILED = 1
 async def watch(deal_id: DealId, output: Output) -> None:
     """`deal watch`."""
     settings = load_settings()
+    await require_deal(await caller(Permission.DEALS_READ), deal_id, settings)
     await follow(await open_client(), deal_id, output, web_link(settings, deal_id))
 
 
 async def wait(deal_id: DealId, timeout: float | None, output: Output) -> None:  # noqa: ASYNC109 - the option of the command
     """`deal wait`."""
     settings = load_settings()
+    await require_deal(await caller(Permission.DEALS_READ), deal_id, settings)
     try:
         view = await (await open_client()).wait(deal_id, timeout)
     except NotFound:

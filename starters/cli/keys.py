@@ -12,7 +12,6 @@ from starters.cli.options import (
     DealIdArgument,
     OutputOption,
     ReasonOption,
-    WhoOption,
     YesOption,
 )
 from starters.cli.output import Output, settled
@@ -45,47 +44,44 @@ def list_(
 
 
 @app.command()
-def rotate(  # noqa: PLR0913 - the options of the command
+def rotate(
     *,
     seed: Annotated[bool, typer.Option("--seed", help="A new seed for deals to come.")] = False,
     wrapping: Annotated[
         bool, typer.Option("--wrapping", help="A new key over the seeds; no account changes.")
     ] = False,
     reason: ReasonOption,
-    who: WhoOption = None,
     yes: YesOption = False,
     output: OutputOption = None,
 ) -> None:
     """Rotate the seed, the wrapping key, or both; deals that run keep their keys."""
     from starters.cli.keys_act import rotate as run
 
-    run_async(run(reason, who, settled(output), seed=seed, wrapping=wrapping, sure=yes))
+    run_async(run(reason, settled(output), seed=seed, wrapping=wrapping, sure=yes))
 
 
 @app.command()
 def retire(
     deal_id: DealIdArgument,
     reason: ReasonOption,
-    who: WhoOption = None,
     *,
     yes: YesOption = False,
     output: OutputOption = None,
 ) -> None:
     """Let nothing be signed for a deal that has ended; its own workflow does so as a rule."""
-    _change("retire", deal_id, reason, who, output, sure=yes)
+    _change("retire", deal_id, reason, output, sure=yes)
 
 
 @app.command()
 def reinstate(
     deal_id: DealIdArgument,
     reason: ReasonOption,
-    who: WhoOption = None,
     *,
     yes: YesOption = False,
     output: OutputOption = None,
 ) -> None:
     """Let a retired key sign again, for funds that came to its account after all."""
-    _change("reinstate", deal_id, reason, who, output, sure=yes)
+    _change("reinstate", deal_id, reason, output, sure=yes)
 
 
 @app.command(name="verify-journal")
@@ -102,11 +98,10 @@ def verify_journal(
     run_async(verify(head, settled(output)))
 
 
-def _change(  # noqa: PLR0913 - the options of the command
+def _change(
     name: str,
     deal_id: str,
     reason: str,
-    who: str | None,
     output: Output | None,
     *,
     sure: bool,
@@ -114,4 +109,4 @@ def _change(  # noqa: PLR0913 - the options of the command
     from domain.identifiers import DealId
     from starters.cli.keys_act import change
 
-    run_async(change(name, DealId(deal_id), reason, who, settled(output), sure=sure))
+    run_async(change(name, DealId(deal_id), reason, settled(output), sure=sure))

@@ -6,9 +6,11 @@ from rich.text import Text
 from activities.custody.interface import KeysRotated, KeyView, Rotation
 from domain.errors import InvalidInput
 from domain.identifiers import DealId
-from starters.cli.control import parse_message, require_terminal
+from domain.identity import Permission
+from starters.cli.control import check_reason, parse_message, require_terminal
 from starters.cli.keys_show import key_facts, open_keys_client
 from starters.cli.output import Output, print_json, show
+from starters.cli.session import caller
 
 _DONE = {
     Rotation.SEED: "a new seed for deals to come, generation {}",
@@ -16,9 +18,7 @@ _DONE = {
 }
 
 
-async def rotate(  # noqa: PLR0913 - the options of the command
-    reason: str, who: str | None, output: Output, *, seed: bool, wrapping: bool, sure: bool
-) -> None:
+async def rotate(reason: str, output: Output, *, seed: bool, wrapping: bool, sure: bool) -> None:
     """Ask whether it is meant, rotate, and print what is in use now."""
     asked = {Rotation.SEED: seed, Rotation.WRAPPING: wrapping}
     rotations = tuple(rotation for rotation, wanted in asked.items() if wanted)
@@ -29,7 +29,9 @@ async def rotate(  # noqa: PLR0913 - the options of the command
             limit="--seed, --wrapping, or both",
             next_action="add --seed for a new seed, --wrapping for a new key over the seeds",
         )
-    message = parse_message(reason, who)
+    check_reason(reason)
+    who = await caller(Permission.KEYS_ACT)
+    message = parse_message(reason, who.who)
     _ask(f"rotate the {' and the '.join(rotations)}", "keys", sure=sure)
     rotated = await (await open_keys_client()).rotate(rotations, message)
     if output is Output.JSON:
@@ -38,11 +40,11 @@ async def rotate(  # noqa: PLR0913 - the options of the command
         show(*(Text(_line(each)) for each in rotated))
 
 
-async def change(  # noqa: PLR0913 - the options of the command
-    name: str, deal_id: DealId, reason: str, who: str | None, output: Output, *, sure: bool
-) -> None:
+async def change(name: str, deal_id: DealId, reason: str, output: Output, *, sure: bool) -> None:
     """Ask whether it is meant, retire or reinstate, and print the key."""
-    message = parse_message(reason, who)
+    check_reason(reason)
+    who = await caller(Permission.KEYS_ACT)
+    message = parse_message(reason, who.who)
     _ask(f"{name} the key of deal {deal_id}", "a key", sure=sure)
     client = await open_keys_client()
     done = await (

@@ -9,9 +9,10 @@ from rich.text import Text
 from activities.custody.interface import JournalVerified, KeyList, KeyView, ListKeys, VerifyJournal
 from domain.deals import invalid_input_from
 from domain.identifiers import DealId
+from domain.identity import Permission
 from starters.cli import formats
 from starters.cli.output import Output, print_json, show
-from starters.cli.session import load_settings, records
+from starters.cli.session import caller, load_settings, records
 from starters.cli.tables import facts
 from starters.keys.client import KeyClient
 from workers.runtime.connect import connect, silent_runtime
@@ -36,6 +37,7 @@ async def list_keys(
         )
     except ValidationError as error:
         raise invalid_input_from(error) from None
+    await caller(Permission.KEYS_READ)
     found = await (await open_keys_client()).page(order)
     if output is Output.JSON:
         print_json(_document(found))
@@ -51,6 +53,7 @@ async def verify(head: str | None, output: Output) -> None:
         order = VerifyJournal(head=head)
     except ValidationError as error:
         raise invalid_input_from(error) from None
+    await caller(Permission.KEYS_READ)
     found = await (await open_keys_client()).verify(order)
     if output is Output.JSON:
         print_json(found.model_dump(mode="json") | {"intact": found.intact})

@@ -20,7 +20,6 @@ from starters.cli.options import (
     DealIdArgument,
     OutputOption,
     ReasonOption,
-    WhoOption,
     YesOption,
 )
 from starters.cli.output import Output, print_json, settled
@@ -81,8 +80,17 @@ def root(
         bool,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Tell the version."),
     ] = False,
+    as_: Annotated[
+        str | None,
+        typer.Option("--as", metavar="NAME", help="Act as one of the local stack's identities."),
+    ] = None,
 ) -> None:
     """Take the options that go before the command."""
+    del show_version  # it has told by itself
+    if as_ is not None:
+        from starters.local.identities import key_file
+
+        os.environ["DEAL_CREDENTIAL_FILE"] = str(key_file(as_))
 
 
 @app.command()
@@ -191,45 +199,42 @@ def wait(
 
 
 @app.command()
-def pause(  # noqa: PLR0913 - the options of the command
+def pause(
     deal_id: DealIdArgument,
     reason: ReasonOption,
-    who: WhoOption = None,
     command_id: CommandIdOption = None,
     *,
     yes: YesOption = False,
     output: OutputOption = None,
 ) -> None:
     """Stop a deal before its next step; the one under way is brought to its end."""
-    _give("pause", deal_id, reason, who=who, command_id=command_id, sure=yes, output=output)
+    _give("pause", deal_id, reason, command_id=command_id, sure=yes, output=output)
 
 
 @app.command()
-def resume(  # noqa: PLR0913 - the options of the command
+def resume(
     deal_id: DealIdArgument,
     reason: ReasonOption,
-    who: WhoOption = None,
     command_id: CommandIdOption = None,
     *,
     yes: YesOption = False,
     output: OutputOption = None,
 ) -> None:
     """Let a paused deal go on."""
-    _give("resume", deal_id, reason, who=who, command_id=command_id, sure=yes, output=output)
+    _give("resume", deal_id, reason, command_id=command_id, sure=yes, output=output)
 
 
 @app.command()
-def cancel(  # noqa: PLR0913 - the options of the command
+def cancel(
     deal_id: DealIdArgument,
     reason: ReasonOption,
-    who: WhoOption = None,
     command_id: CommandIdOption = None,
     *,
     yes: YesOption = False,
     output: OutputOption = None,
 ) -> None:
     """Unwind a deal from where it stands; all funds go back to the treasury."""
-    _give("cancel", deal_id, reason, who=who, command_id=command_id, sure=yes, output=output)
+    _give("cancel", deal_id, reason, command_id=command_id, sure=yes, output=output)
 
 
 @app.command()
@@ -338,7 +343,6 @@ def _give(  # noqa: PLR0913 - as the commands have them
     deal_id: str,
     reason: str,
     *,
-    who: str | None,
     command_id: str | None,
     sure: bool,
     output: Output | None,
@@ -352,7 +356,6 @@ def _give(  # noqa: PLR0913 - as the commands have them
             Command(name),
             DealId(deal_id),
             reason=reason,
-            who=who,
             command_id=command_id,
             sure=sure,
             output=settled(output),

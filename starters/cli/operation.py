@@ -12,7 +12,6 @@ from starters.cli.options import (
     CommandIdOption,
     OutputOption,
     ReasonOption,
-    WhoOption,
     YesOption,
 )
 from starters.cli.output import settled
@@ -56,14 +55,13 @@ def propose(  # noqa: PLR0913 - the options of the command
     delay: Annotated[
         int | None, typer.Option(help="Seconds [default: the timelock's own delay].")
     ] = None,
-    who: WhoOption = None,
     yes: YesOption = False,
     output: OutputOption = None,
 ) -> None:
     """Schedule a change; it is executed by itself when the timelock's delay is over."""
     from starters.cli.operation_act import Proposal, propose_operation
 
-    proposal = Proposal(kind, name, chain, module, to, of, delay, reason, who)
+    proposal = Proposal(kind, name, chain, module, to, of, delay, reason)
     run_async(propose_operation(proposal, sure=yes, output=settled(output)))
 
 
@@ -89,10 +87,9 @@ def show(name: NameArgument, output: OutputOption = None) -> None:
 
 
 @app.command()
-def cancel(  # noqa: PLR0913 - the options of the command
+def cancel(
     name: NameArgument,
     reason: ReasonOption,
-    who: WhoOption = None,
     command_id: CommandIdOption = None,
     *,
     yes: YesOption = False,
@@ -102,5 +99,5 @@ def cancel(  # noqa: PLR0913 - the options of the command
     from starters.cli.operation_act import cancel_operation
 
     run_async(
-        cancel_operation(name, reason, who, command_id=command_id, sure=yes, output=settled(output))
+        cancel_operation(name, reason, command_id=command_id, sure=yes, output=settled(output))
     )

@@ -11,10 +11,11 @@ from rich.table import Table
 
 from domain.deals import invalid_input_from
 from domain.errors import InvalidInput
+from domain.identity import Permission
 from domain.operations import OperationId, OperationRequest, OperationView, title_of, wanted
-from starters.cli.control import parse_message, require_terminal
+from starters.cli.control import check_reason, parse_message, require_terminal
 from starters.cli.output import Output, print_json, show
-from starters.cli.session import load_settings
+from starters.cli.session import caller, load_settings
 from starters.cli.show import parse_chain_id
 from starters.deals.database import single_connection
 from starters.deals.operations import OperationClient, OperationsReader
@@ -45,7 +46,6 @@ class Proposal(NamedTuple):
     of: str | None
     delay: int | None
     reason: str
-    who: str | None
 
 
 async def open_operations() -> OperationClient:
@@ -56,7 +56,9 @@ async def open_operations() -> OperationClient:
 
 async def propose_operation(proposal: Proposal, *, sure: bool, output: Output) -> None:
     """Ask whether it is meant, schedule it, and print where it stands."""
-    request = parse_request(proposal)
+    check_reason(proposal.reason)
+    who = await caller(Permission.OPERATIONS_ACT)
+    request = parse_request(proposal, who.who)
     if not sure:
         require_terminal("propose", "what the whole desk relies on")
         change = f"{title_of(request.change)} becomes {wanted(request.change)}"
@@ -69,20 +71,23 @@ async def propose_operation(proposal: Proposal, *, sure: bool, output: Output) -
 
 async def show_operation(name: str, output: Output) -> None:
     """Print where an operation stands."""
+    await caller(Permission.OPERATIONS_READ)
     _print(await (await open_operations()).view(OperationId(name)), output)
 
 
-async def cancel_operation(  # noqa: PLR0913 - the options of the command
+async def cancel_operation(
     name: str,
     reason: str,
-    who: str | None,
     *,
     command_id: str | None,
     sure: bool,
     output: Output,
 ) -> None:
     """Ask whether it is meant, cancel, and print how it ended."""
-    message, operation_id = parse_message(reason, who), OperationId(name)
+    check_reason(reason)
+    operation_id = OperationId(name)
+    who = await caller(Permission.OPERATIONS_ACT)
+    message = parse_message(reason, who.who)
     client = None
     if not sure:
         require_terminal("cancel", "an operation")
@@ -98,6 +103,7 @@ async def cancel_operation(  # noqa: PLR0913 - the options of the command
 
 async def list_operations(chain: str | None, limit: int, output: Output) -> None:
     """Print the newest operations."""
+    await caller(Permission.OPERATIONS_READ)
     chain_id = None if chain is None else parse_chain_id(chain)
     reader = OperationsReader(single_connection(load_settings().database_url.get_secret_value()))
     views = await reader.list(chain_id, limit)
@@ -120,9 +126,9 @@ async def list_operations(chain: str | None, limit: int, output: Output) -> None
     show(table)
 
 
-def parse_request(proposal: Proposal) -> OperationRequest:
+def parse_request(proposal: Proposal, who: str) -> OperationRequest:
     """Check the options; raises `InvalidInput` naming the one that is wrong."""
-    message = parse_message(proposal.reason, proposal.who)
+    message = parse_message(proposal.reason, who)
     fields = {
         "operation_id": proposal.name,
         "chain_id": parse_chain_id(proposal.chain),

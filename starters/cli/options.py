@@ -24,11 +24,6 @@ ReasonOption = Annotated[
     typer.Option("--reason", "--why", help="Why; it is kept with the deal.", show_default=False),
 ]
 
-WhoOption = Annotated[
-    str | None,
-    typer.Option("--who", help="Who asks for it [default: you].", show_default=False),
-]
-
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask whether it is meant.")]
 
 CommandIdOption = Annotated[

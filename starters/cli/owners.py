@@ -1,6 +1,5 @@
 """How `deal approvals`, `deal sign` and `deal reject` do what they do."""
 
-import getpass
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,17 +11,17 @@ from domain.approvals import Approval
 from domain.chains import ChainProfile, find_chain
 from domain.errors import NotAllowed
 from domain.identifiers import DealId
+from domain.identity import Permission
 from domain.views import DealView
 from starters.cli import formats, tables
 from starters.cli.control import require_terminal
 from starters.cli.key_file import KeyFile, open_key_file
 from starters.cli.node import Node
 from starters.cli.output import Output, print_json, show
-from starters.cli.session import load_config_settings, load_settings, records
-from starters.cli.temporal import open_client, open_client_if_up
+from starters.cli.session import caller, load_config_settings, load_settings
+from starters.cli.temporal import open_desk
 from starters.cli.verification import Verified, proposed, verify
 from starters.cli.witness import look
-from starters.deals.launch import newest_view
 from workers.runtime.profiles import load_profiles
 from workflows.deal.messages import OwnerMessage, RejectionMessage
 
@@ -30,13 +29,12 @@ from workflows.deal.messages import OwnerMessage, RejectionMessage
 class Session:
     """An owner at his own machine."""
 
-    def __init__(  # noqa: PLR0913 - the options of the commands
+    def __init__(
         self,
         key_file: Path,
         passphrase_file: Path | None,
         rpc_url: str | None,
         request_digest: str | None,
-        who: str | None,
         *,
         sure: bool,
     ) -> None:
@@ -44,7 +42,6 @@ class Session:
         self._files = key_file, passphrase_file
         self._rpc_url = rpc_url
         self._request_digest = request_digest
-        self.who = who or getpass.getuser()
         self.sure = sure
 
     def check(self, deal_id: DealId, view: DealView) -> Verified:
@@ -79,7 +76,8 @@ class Session:
 async def show_approvals(deal_id: DealId, output: Output) -> None:
     """`deal approvals`."""
     settings = load_settings()
-    view, _ = await newest_view(deal_id, await open_client_if_up(), records(settings))
+    who = await caller(Permission.DEALS_READ)
+    view, _ = await open_desk(settings).view(who, deal_id)
     if view.approval is None:
         raise NotAllowed(
             f"deal {deal_id} needs no owners",
@@ -94,13 +92,13 @@ async def show_approvals(deal_id: DealId, output: Output) -> None:
 async def sign(deal_id: DealId, session: Session, output: Output) -> None:
     """`deal sign`."""
 
-    def message(verified: Verified, key: KeyFile) -> OwnerMessage:
+    def message(verified: Verified, key: KeyFile, who: str) -> OwnerMessage:
         given = key.sign(verified.proposal.transaction.hash())
         return OwnerMessage(
             owner=given.owner,
             signature=given.signature,
             transaction_hash=verified.proposal.transaction.hash(),
-            who=session.who,
+            who=who,
         )
 
     await _say(deal_id, session, "sign", message, output)
@@ -109,13 +107,13 @@ async def sign(deal_id: DealId, session: Session, output: Output) -> None:
 async def reject(deal_id: DealId, session: Session, why: str, output: Output) -> None:
     """`deal reject`."""
 
-    def message(verified: Verified, key: KeyFile) -> OwnerMessage:
+    def message(verified: Verified, key: KeyFile, who: str) -> OwnerMessage:
         given = key.sign(verified.proposal.transaction.rejection_hash())
         return RejectionMessage(
             owner=given.owner,
             signature=given.signature,
             transaction_hash=verified.proposal.transaction.hash(),
-            who=session.who,
+            who=who,
             why=why,
         )
 
@@ -126,21 +124,24 @@ async def _say(
     deal_id: DealId,
     session: Session,
     what: str,
-    message: Callable[[Verified, KeyFile], OwnerMessage],
+    message: Callable[[Verified, KeyFile, str], OwnerMessage],
     output: Output,
 ) -> None:
     """Check, show, ask, sign, hand over, and print who has signed then."""
     if not session.sure:
         require_terminal(what)
-    load_settings()
-    client = await open_client()
-    verified = session.check(deal_id, await client.view(deal_id))
+    settings = load_settings()
+    who = await caller(Permission.DEALS_APPROVE)
+    desk = open_desk(settings)
+    verified = session.check(deal_id, (await desk.view(who, deal_id))[0])
     _explain(verified)
     if not session.sure and not typer.confirm(f"{what} it?", err=True):
         typer.echo("nothing was signed", err=True)
         raise typer.Exit(1)
     key = session.open_key(verified)
-    approval = await client.hear_owner(deal_id, message(verified, key), str(uuid4()))
+    approval = await desk.hear_owner(
+        who, deal_id, message(verified, key, who.who), command_id=str(uuid4())
+    )
     _print(verified.view, approval, output)
 
 

@@ -22,11 +22,13 @@ def apply(output: OutputOption = None) -> None:
 
 
 async def _apply(output: Output) -> None:
-    from starters.cli.session import use_local_stack
+    from domain.identity import Permission
+    from starters.cli.session import caller, use_local_stack
     from starters.schedules import apply_schedules
     from workers.runtime.connect import connect, silent_runtime
 
     use_local_stack()
+    await caller(Permission.SCHEDULES_ACT)
     applied = await apply_schedules(await connect(runtime=silent_runtime()))
     if output is Output.JSON:
         print_json([each.model_dump(mode="json") for each in applied])

@@ -1,6 +1,7 @@
 """`deal show` and `deal list`."""
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -10,11 +11,12 @@ from rich.text import Text
 from domain.deals import DealStatus
 from domain.errors import InvalidInput
 from domain.identifiers import BankId, DealId
+from domain.identity import Permission
 from domain.views import DealView
 from starters.cli import tables
 from starters.cli.documents import deal_document
 from starters.cli.output import Output, print_json, show
-from starters.cli.session import load_settings, records
+from starters.cli.session import caller, load_settings, records, require_deal
 from starters.deals.reading import Cursor, DealFilter, DealPage
 
 _PERIOD: Final = re.compile(r"([0-9]{1,6})([mhdw])")
@@ -23,7 +25,8 @@ _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 async def list_deals(chosen: DealFilter, output: Output) -> None:
     """`deal list`: a page of the records."""
-    page = await records(load_settings()).page(chosen)
+    who = await caller(Permission.DEALS_READ)
+    page = await records(load_settings()).page(replace(chosen, banks=who.banks))
     if output is Output.JSON:
         print_json(_page_document(page))
         return
@@ -41,6 +44,8 @@ async def show_deal(deal_id: DealId, output: Output) -> None:
     from starters.deals.launch import newest_view  # noqa: PLC0415
 
     settings = load_settings()
+    who = await caller(Permission.DEALS_READ)
+    await require_deal(who, deal_id, settings)
     client = await open_client_if_up()
     view, from_workflow = await newest_view(deal_id, client, records(settings))
     web_ui = web_link(settings, deal_id)

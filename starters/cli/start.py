@@ -4,34 +4,46 @@ import json
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
+from uuid import uuid4
 
 import typer
 
 from domain.amounts import Amount
 from domain.deals import DealRequest, DealStatus
 from domain.errors import ApprovalNeeded, InvalidInput, error_from
+from domain.identity import Permission
 from domain.views import DealView
 from starters.cli import tables
 from starters.cli.documents import deal_document
 from starters.cli.follow import follow, show_link
 from starters.cli.formats import GWEI_DECIMALS
 from starters.cli.output import Output, print_json, show
-from starters.cli.session import load_config_settings, load_settings, records
-from starters.cli.temporal import open_client, web_link
-from starters.deals.launch import check_request, launch
+from starters.cli.session import caller, load_config_settings, load_settings
+from starters.cli.temporal import open_client, open_desk, web_link
+from starters.deals.launch import check_request
 
+STARTED: Final = "started from the command line"
 _WHOLE_NUMBERS: Final = ("chain_id", "cycles")
 
 
-async def start(
-    options: dict[str, str | None], file: Path | None, output: Output, *, wait: bool
+async def start(  # noqa: PLR0913 - the options of the command
+    options: dict[str, str | None],
+    file: Path | None,
+    output: Output,
+    *,
+    wait: bool,
+    reason: str = STARTED,
+    command_id: str | None = None,
 ) -> None:
     """Start a deal and print its admission, or follow it to its end."""
     request = parse_request(options, file)
     check_request(request, load_config_settings().config_dir)
     settings = load_settings()
+    who = await caller(Permission.DEALS_START)
     client = await open_client()
-    view = await launch(request, client, records(settings))
+    view = await open_desk(settings).start(
+        who, request, why=reason, command_id=command_id or f"start-{uuid4()}"
+    )
     web_ui = web_link(settings, request.deal_id)
     if wait and view.status is not DealStatus.DENIED:
         await follow(client, request.deal_id, output, web_ui)

@@ -6,7 +6,12 @@ from temporalio.envconfig import ClientConfig
 
 from domain.errors import Unavailable
 from domain.identifiers import DealId
+from starters.control.commands import CommandStore
+from starters.control.database import ControlDatabase
+from starters.control.desk import DealDesk
 from starters.deals.client import DealClient
+from starters.deals.database import single_connection
+from starters.deals.reading import RecordsReader
 from workers.runtime.connect import connect, silent_runtime
 from workers.runtime.settings import ClientSettings
 from workflows.deal.workflow import workflow_id
@@ -17,6 +22,13 @@ _DEFAULT_NAMESPACE: Final = "default"
 async def open_client() -> DealClient:
     """Connect to Temporal; raises `Unavailable`."""
     return DealClient(await connect(runtime=silent_runtime()))
+
+
+def open_desk(settings: ClientSettings) -> DealDesk:
+    """What people do with deals; it connects when it is asked."""
+    reading = single_connection(settings.database_url.get_secret_value())
+    commands = CommandStore(ControlDatabase.at(settings.control_database()), reading)
+    return DealDesk(open_client, RecordsReader(reading), commands)
 
 
 async def open_client_if_up() -> DealClient | None:

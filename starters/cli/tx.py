@@ -12,7 +12,6 @@ from starters.cli.options import (
     CommandIdOption,
     OutputOption,
     ReasonOption,
-    WhoOption,
     YesOption,
 )
 from starters.cli.output import Output, settled
@@ -70,7 +69,6 @@ def show(intent: IntentArgument, output: OutputOption = None) -> None:
 def rebroadcast(  # noqa: PLR0913 - the options of the command
     intent: IntentArgument,
     reason: ReasonOption,
-    who: WhoOption = None,
     command_id: CommandIdOption = None,
     *,
     yes: YesOption = False,
@@ -79,14 +77,13 @@ def rebroadcast(  # noqa: PLR0913 - the options of the command
     output: OutputOption = None,
 ) -> None:
     """Send the same bytes again, to every endpoint."""
-    _act("rebroadcast", intent, reason, who, command_id, yes, wait, timeout, output)
+    _act("rebroadcast", intent, reason, command_id, yes, wait, timeout, output)
 
 
 @app.command()
 def bump(  # noqa: PLR0913 - the options of the command
     intent: IntentArgument,
     reason: ReasonOption,
-    who: WhoOption = None,
     command_id: CommandIdOption = None,
     *,
     yes: YesOption = False,
@@ -95,14 +92,13 @@ def bump(  # noqa: PLR0913 - the options of the command
     output: OutputOption = None,
 ) -> None:
     """Sign it again at a higher fee, at the same nonce, and send that."""
-    _act("bump", intent, reason, who, command_id, yes, wait, timeout, output)
+    _act("bump", intent, reason, command_id, yes, wait, timeout, output)
 
 
 @app.command()
 def cancel(  # noqa: PLR0913 - the options of the command
     intent: IntentArgument,
     reason: ReasonOption,
-    who: WhoOption = None,
     command_id: CommandIdOption = None,
     *,
     yes: YesOption = False,
@@ -111,14 +107,13 @@ def cancel(  # noqa: PLR0913 - the options of the command
     output: OutputOption = None,
 ) -> None:
     """Send a no-op at the same nonce; whichever of the two is mined decides."""
-    _act("cancel", intent, reason, who, command_id, yes, wait, timeout, output)
+    _act("cancel", intent, reason, command_id, yes, wait, timeout, output)
 
 
 def _act(  # noqa: PLR0913, PLR0917 - as the commands have them
     action: str,
     intent: str,
     reason: str,
-    who: str | None,
     command_id: str | None,
     sure: bool,
     wait: bool,
@@ -132,7 +127,6 @@ def _act(  # noqa: PLR0913, PLR0917 - as the commands have them
         action=Action(action),
         intent=intent,
         reason=reason,
-        who=who,
         command_id=command_id,
         sure=sure,
         wait=wait,

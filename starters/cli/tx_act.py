@@ -12,10 +12,12 @@ import typer
 
 from activities.transactions.interface import Action, TransactionView
 from domain.errors import WaitTimedOut
-from starters.cli.control import parse_message, require_terminal
+from domain.identifiers import DealId
+from domain.identity import Permission
+from starters.cli.control import check_reason, require_terminal
 from starters.cli.output import Output, console, print_json, show
-from starters.cli.session import load_settings, transactions
-from starters.cli.temporal import open_client
+from starters.cli.session import caller, load_settings, require_deal, transactions
+from starters.cli.temporal import open_desk
 from starters.cli.tx_show import intent_document, print_intent
 from starters.cli.tx_tables import action_facts
 from starters.deals.acting import check_action, ensure_fulfilled, follow
@@ -32,7 +34,6 @@ class Order:
     action: Action
     intent: str
     reason: str
-    who: str | None
     command_id: str | None
     sure: bool
     wait: bool
@@ -41,20 +42,24 @@ class Order:
 
 async def act(order: Order, output: Output) -> None:
     """Ask whether it is meant, have it done, print how it stands, and follow it if asked to."""
-    words = parse_message(order.reason, order.who)
+    check_reason(order.reason)
     if not order.sure:
         require_terminal(order.action, _WHAT)
-    reader = transactions(load_settings())
+    settings = load_settings()
+    who = await caller(Permission.TX_ACT)
+    reader = transactions(settings)
     intent = await reader.find(order.intent)
+    await require_deal(who, DealId(intent.deal_id), settings)
     check_action(order.action, intent)
     if not order.sure and not _confirmed(order.action, intent):
         typer.echo("nothing was changed", err=True)
         raise typer.Exit(1)
     message = TransactionMessage(
-        intent_id=intent.intent_id, action=order.action, who=words.who, why=words.why
+        intent_id=intent.intent_id, action=order.action, who=who.who, why=order.reason
     )
-    client = await open_client()
-    view = await client.transact(intent.deal_id, message, order.command_id or str(uuid4()))
+    view = await open_desk(settings).transact(
+        who, intent.deal_id, message, command_id=order.command_id or str(uuid4())
+    )
     _print_view(view, output, line=order.wait)
     if order.wait:
         ensure_fulfilled(order.action, await _follow(reader, intent, order, output))

@@ -1,5 +1,6 @@
 """`deal tx list` and `deal tx show`."""
 
+from dataclasses import replace
 from typing import Any, Final
 
 import typer
@@ -8,10 +9,17 @@ from rich.text import Text
 from domain.chains import ChainProfile, find_chain
 from domain.errors import DealError, InvalidInput
 from domain.identifiers import Address, DealId, eip55
+from domain.identity import Permission
 from domain.transactions import IntentState
 from starters.cli import tx_tables
 from starters.cli.output import Output, print_json, show
-from starters.cli.session import load_config_settings, load_settings, transactions
+from starters.cli.session import (
+    caller,
+    load_config_settings,
+    load_settings,
+    require_deal,
+    transactions,
+)
 from starters.cli.show import parse_chain_id
 from starters.cli.tables import problem_facts
 from starters.deals.calldata import call_text
@@ -23,7 +31,8 @@ _DIGITS: Final = 42
 
 async def list_intents(chosen: IntentFilter, output: Output) -> None:
     """`deal tx list`: a page of the engine's records."""
-    page = await transactions(load_settings()).page(chosen)
+    who = await caller(Permission.TX_READ)
+    page = await transactions(load_settings()).page(replace(chosen, banks=who.banks))
     if output is Output.JSON:
         print_json(_page_document(page))
         return
@@ -36,7 +45,9 @@ async def list_intents(chosen: IntentFilter, output: Output) -> None:
 
 async def show_intent(name: str, output: Output) -> None:
     """`deal tx show`: everything that is recorded about one."""
-    intent = await transactions(load_settings()).find(name)
+    who, settings = await caller(Permission.TX_READ), load_settings()
+    intent = await transactions(settings).find(name)
+    await require_deal(who, intent.deal_id, settings)
     if output is Output.JSON:
         print_json(intent_document(intent))
     else:

@@ -27,6 +27,7 @@ from starters.local import (
     anvil,
     api,
     codec,
+    identities,
     owners,
     policy,
     postgres,
@@ -250,7 +251,7 @@ class Stack:
             steps.append(Step("treasury", self._open_treasury))
             steps.append(Step("owners", lambda: owners.ensure_owners(self.folder)))
             steps.append(Step("funding", self._fund, ("treasury", *chains)))
-            servers_and_keys = (*servers, "treasury")
+            servers_and_keys = (*servers, "treasury", "database")
             steps.append(Step("schedules", self._apply_schedules, servers_and_keys))
             if self._with_api:
                 steps.append(self._server(api.NAME, *servers, "database", "treasury"))
@@ -362,6 +363,7 @@ class Stack:
                 del environment[name]
         environment["DEAL_DATABASE_URL"] = postgres.url(self.folder, "deal_reader")
         environment["DEAL_CONTROL_DATABASE_URL"] = postgres.url(self.folder, "deal_control")
+        environment["DEAL_CREDENTIAL_FILE"] = str(identities.key_file(identities.DESK, self.folder))
         environment["DEAL_REDIS_URL"] = redis.url(services.redis_port)
         environment["DEAL_FEE_ADDRESS"] = self._state.fee
         environment["DEAL_WEB_UI"] = self._web_ui()
@@ -386,6 +388,7 @@ class Stack:
         if self._migrate is not None:
             self._report("database", "migrating")
             self._migrate(self.folder)
+            identities.ensure_identities(self.folder)
             policy.ensure_policy(self.folder)
         self._report("database", "ready")
 
@@ -420,7 +423,12 @@ class Stack:
             check=False,
             capture_output=True,
             cwd=project_dir(),
-            env=base_environment(self.folder, self.folder) | workers.common(self._services()),
+            env=base_environment(self.folder, self.folder)
+            | workers.common(self._services())
+            | {
+                "DEAL_DATABASE_URL": postgres.url(self.folder, "deal_reader"),
+                "DEAL_CREDENTIAL_FILE": str(identities.key_file(identities.DESK, self.folder)),
+            },
             timeout=_SCHEDULES_SECONDS,
         )
         if done.returncode != 0:

@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from activities.transactions.interface import TransactionView
+from domain.deals import Command
+from domain.identifiers import DealId
+from domain.identity import Caller, Role
+from domain.views import DealView
+from starters.cli import session
 from starters.cli.main import app
+from tests.control.people import caller
+from workflows.deal.messages import CommandMessage, TransactionMessage
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,44 @@ class Answer:
 
 
 Deal = Callable[..., Answer]
+
+MIA = caller("mia", *Role)
+"""Whoever types, where a test says nothing else: everything is allowed."""
+
+
+@pytest.fixture(autouse=True)
+def _known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every command be Mia's, without a database to look her up in."""
+
+    async def known() -> Caller:
+        return MIA
+
+    monkeypatch.setattr(session, "known_caller", known)
+
+
+class StandInDesk:
+    """A desk that asks nothing and hands over to a stand-in of the deals' client."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    async def view(self, caller: Caller, deal_id: DealId) -> tuple[DealView, bool]:
+        assert caller == MIA
+        return await self._client.view(deal_id), True
+
+    async def give(
+        self, caller: Caller, command: Command, deal_id: DealId, why: str, command_id: str
+    ) -> DealView | None:
+        message = CommandMessage(who=caller.who, why=why)
+        view: DealView | None = await self._client.command(deal_id, command, message, command_id)
+        return view
+
+    async def transact(
+        self, caller: Caller, deal_id: DealId, message: TransactionMessage, *, command_id: str
+    ) -> TransactionView:
+        assert message.who == caller.who
+        view: TransactionView = await self._client.transact(deal_id, message, command_id)
+        return view
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from domain.views import DealView
 from starters.cli import control
 from starters.deals.failures import not_found
 from tests.activities.deals import samples
-from tests.cli.conftest import Deal
+from tests.cli.conftest import Deal, StandInDesk
 from workflows.deal.messages import CommandMessage
 
 COMMANDS = [str(command) for command in Command]
@@ -40,10 +40,7 @@ def one_deal(deal: Deal, monkeypatch: pytest.MonkeyPatch) -> OneDeal:  # noqa: A
     """The commands talk to this deal."""
     stand_in = OneDeal()
 
-    async def connect() -> OneDeal:
-        return stand_in
-
-    monkeypatch.setattr(control, "open_client", connect)
+    monkeypatch.setattr(control, "open_desk", lambda _: StandInDesk(stand_in))
     monkeypatch.setenv("DEAL_DATABASE_URL", "postgresql://127.0.0.1:1/none")
     return stand_in
 
@@ -70,23 +67,16 @@ def test_a_reason_is_needed(deal: Deal, one_deal: OneDeal, command: str) -> None
         (["--reason", ""], "reason"),
         (["--reason", "   "], "reason"),
         (["--reason", "x" * 501], "reason"),
-        (["--reason", "x", "--who", ""], "who"),
-        (["--reason", "x", "--who", "x" * 201], "who"),
     ],
 )
-def test_who_and_why_have_a_form(
-    deal: Deal, one_deal: OneDeal, options: list[str], field: str
-) -> None:
+def test_why_has_a_form(deal: Deal, one_deal: OneDeal, options: list[str], field: str) -> None:
     answer = deal("cancel", "alpha", "--yes", *options)
     assert (answer.code, answer.problem["field"]) == (2, field)
     assert "character" in answer.problem["limit"]
     assert one_deal.told == []
 
 
-def test_a_command_carries_who_why_and_its_id(
-    deal: Deal, one_deal: OneDeal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("LOGNAME", "mia")
+def test_a_command_carries_who_why_and_its_id(deal: Deal, one_deal: OneDeal) -> None:
     answer = deal("pause", "alpha", "--reason", "news", "--command-id", "p-1", "--yes")
     assert answer.code == 0
     assert answer.document["doing"] == "pause was taken"
@@ -95,7 +85,7 @@ def test_a_command_carries_who_why_and_its_id(
 
 def test_each_command_is_a_new_one_unless_it_is_named(deal: Deal, one_deal: OneDeal) -> None:
     for _ in range(2):
-        deal("pause", "alpha", "--reason", "x", "--who", "mia", "-y", "-o", "table")
+        deal("pause", "alpha", "--reason", "x", "-y", "-o", "table")
     (_, _, first), (_, _, second) = one_deal.told
     assert first != second
 

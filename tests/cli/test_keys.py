@@ -149,7 +149,7 @@ def test_a_deal_without_a_key_is_not_found(signer: StandIn, deal: Deal) -> None:
 
 
 def test_a_rotation_says_who_and_why_and_what_is_in_use_now(signer: StandIn, deal: Deal) -> None:
-    asked = ["keys", "rotate", "--seed", "--wrapping", "--why", "drill", "--who", "ann", "--yes"]
+    asked = ["keys", "rotate", "--seed", "--wrapping", "--why", "drill", "--yes"]
     done = json.loads(deal(*asked).stdout)
     assert [(each["rotation"], each["generation"]) for each in done] == [
         ("seed", 3),
@@ -172,7 +172,7 @@ def test_what_the_key_store_does_by_itself_has_its_exit_code(signer: StandIn, de
 def test_keys_are_retired_and_reinstated(
     signer: StandIn, deal: Deal, name: str, state: str
 ) -> None:
-    asked = ["keys", name, "alpha", "--why", "drill", "--who", "ann", "--yes"]
+    asked = ["keys", name, "alpha", "--why", "drill", "--yes"]
     assert json.loads(deal(*asked).stdout)["address"] == ACCOUNT
     assert state in deal(*asked, "-o", "table").stdout
     assert [(deal_id, message.who) for deal_id, message in signer.asked] == [("alpha", "ann")] * 2

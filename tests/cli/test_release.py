@@ -126,7 +126,7 @@ def one_chain(deal: Deal, database: Database, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_release_carries_who_and_why(deal: Deal, one_chain: OneChain) -> None:
-    answer = deal("chain", "release", "138", "--why", "looked at it", "--who", "mia", "--yes")
+    answer = deal("chain", "release", "138", "--why", "looked at it", "--yes")
     assert answer.code == 0
     assert (answer.document["cleared"], answer.document["problem"]["message"]) == (
         True,

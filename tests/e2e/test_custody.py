@@ -57,7 +57,7 @@ async def test_an_old_deal_unwinds_after_its_seed_and_wrapping_key_were_rotated(
     await desk.status(DealId(old), DealStatus.PAUSED)
     before = (await command(desk.stack, "keys", "list", "--deal", old))["generation"]
 
-    asked = ("--seed", "--wrapping", "--why", "drill", "--who", "on-call", "--yes")
+    asked = ("--seed", "--wrapping", "--why", "drill", "--yes")
     done = await command(desk.stack, "keys", "rotate", *asked)
     assert [(each["rotation"], each["generation"]) for each in done] == [
         ("seed", before + 1),

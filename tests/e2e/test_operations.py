@@ -103,7 +103,7 @@ async def test_a_cancelled_operation_is_never_executed(office: Office) -> None:
 async def test_the_command_line_proposes_shows_lists_and_cancels(office: Office) -> None:
     desk, name = office.desk, f"{office.desk.name}-typed"
     asked = ("operation", "propose", "redemption_fee", "--id", name, "--chain", "138", "--module")
-    asked += ("usdtz", "--delay", "600", "--reason", "a test", "--who", "mia", "--yes", "--to")
+    asked += ("usdtz", "--delay", "600", "--reason", "a test", "--yes", "--to")
     first = await run(desk, *asked, "21")
     assert first.returncode == 0, first.stderr
     view = await office.operations.view(OperationId(name))
@@ -116,7 +116,7 @@ async def test_the_command_line_proposes_shows_lists_and_cancels(office: Office)
     assert (nobody.returncode, json.loads(nobody.stderr)["code"]) == (2, "not_found")
     listed = json.loads((await run(desk, "operation", "list")).stdout)["operations"]
     assert name in [each["request"]["operation_id"] for each in listed]
-    cancel = ("operation", "cancel", name, "--reason", "not agreed", "--who", "ann", "--yes")
+    cancel = ("operation", "cancel", name, "--reason", "not agreed", "--yes")
     ended = json.loads((await run(desk, *cancel)).stdout)
     assert (ended["status"], ended["cancelled_by"]) == ("CANCELLED", "ann")
     late = await run(desk, *cancel)

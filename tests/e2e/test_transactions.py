@@ -262,7 +262,7 @@ async def test_a_latched_chain_signs_nothing_until_a_person_releases_it(desk: De
     (fund,) = desk.books.intents(deal_id)
     assert (fund.state, fund.attempts) == ("PREPARED", None)
 
-    release = ("chain", "release", CHAIN, "--who", "mia", "--why", "it is right", "--yes")
+    release = ("chain", "release", CHAIN, "--why", "it is right", "--yes")
     released = (await deal(desk, *release)).document
     assert (released["cleared"], released["problem"]["message"]) == (True, told[0])
     await completed(desk, deal_id)

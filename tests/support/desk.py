@@ -15,15 +15,22 @@ from temporalio.client import Client, WorkflowHandle
 from domain.deals import Command, DealRequest, DealStatus
 from domain.errors import NotFound, Unavailable
 from domain.identifiers import DealId
+from domain.identity import Caller
 from domain.views import DealView
+from starters.cli import session
+from starters.control.commands import CommandStore
+from starters.control.database import ControlDatabase
+from starters.control.desk import DealDesk
 from starters.deals.client import DealClient
+from starters.deals.database import single_connection
+from starters.deals.reading import RecordsReader
+from starters.local.identities import key_file
 from starters.local.stack import Stack
 from starters.local.state import load_environment
 from tests.support.books import Books
 from tests.support.node import Node
 from tests.support.stacks import own_environment
 from workers.runtime.connect import connect
-from workflows.deal.messages import CommandMessage
 from workflows.deal.workflow import DealWorkflow, workflow_id
 
 LIQUIDITY: Final = "10"
@@ -42,6 +49,9 @@ class Desk:
     client: Client
     deals: DealClient
     books: Books
+    orders: DealDesk
+    caller: Caller
+    """Who starts and commands, unless a test says otherwise."""
     name: str = field(default_factory=lambda: f"t{uuid4().hex[:6]}")
 
     @classmethod
@@ -49,7 +59,16 @@ class Desk:
         """Connect to a stack that runs."""
         with own_environment(load_environment(stack.folder)):
             client = await connect()
-        return cls(stack, client, DealClient(client), Books(stack.folder))
+            caller = await session.caller()
+        deals = DealClient(client)
+        return cls(stack, client, deals, Books(stack.folder), orders_of(stack, deals), caller)
+
+    async def as_(self, name: str) -> Caller:
+        """Another one of the stack's people."""
+        environment = load_environment(self.stack.folder)
+        environment["DEAL_CREDENTIAL_FILE"] = str(key_file(name, self.stack.folder))
+        with own_environment(environment):
+            return await session.caller()
 
     def node(self, chain_id: int = 138) -> Node:
         """One of the stack's chains."""
@@ -77,7 +96,13 @@ class Desk:
 
     async def start(self, **changes: Any) -> DealView:
         """Start a deal and return it as it was admitted or denied."""
-        return await self.deals.start(self.request(**changes))
+        return await self.begin(self.request(**changes))
+
+    async def begin(self, request: DealRequest, command_id: str | None = None) -> DealView:
+        """Start a deal of this request."""
+        return await self.orders.start(
+            self.caller, request, why="a test", command_id=command_id or uuid4().hex
+        )
 
     async def run(self, **changes: Any) -> DealView:
         """Run a deal to its end."""
@@ -131,12 +156,26 @@ class Desk:
         self, deal_id: DealId, command: Command, command_id: str | None = None
     ) -> DealView:
         """Give a command."""
-        message = CommandMessage(who="on-call", why="a test")
-        return await self.deals.command(deal_id, command, message, command_id or uuid4().hex)
+        given = command_id or uuid4().hex
+        view = await self.orders.give(self.caller, command, deal_id, "a test", given)
+        assert view is not None
+        return view
 
     def handle(self, deal_id: DealId) -> WorkflowHandle[DealWorkflow, DealView]:
         """The deal's workflow."""
         return self.client.get_workflow_handle_for(DealWorkflow.run, workflow_id(deal_id))
+
+
+def orders_of(stack: Stack, deals: DealClient) -> DealDesk:
+    """What people do with a stack's deals, by this client."""
+    environment = load_environment(stack.folder)
+    reading = single_connection(environment["DEAL_DATABASE_URL"])
+    control = ControlDatabase.at(environment["DEAL_CONTROL_DATABASE_URL"])
+
+    async def client() -> DealClient:
+        return deals
+
+    return DealDesk(client, RecordsReader(reading), CommandStore(control, reading))
 
 
 async def first_view(

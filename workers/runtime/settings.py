@@ -191,6 +191,8 @@ class ClientSettings(AccessSettings):
     """As the role deal_control; only what changes who may do what, policies and halts needs it."""
     treasury_address: Address | None = None
     web_ui: str | None = None
+    credential_file: Path | None = None
+    """A file of mode 0600 with the API key or the token of whoever gives commands."""
 
     def control_database(self) -> str:
         """The URL to change with; raises `InvalidConfiguration` if there is none."""
