@@ -10,7 +10,7 @@ from domain.commands import CommandState
 from domain.deals import Command, invalid_input_from
 from domain.errors import InvalidInput
 from domain.identifiers import DealId
-from domain.identity import Permission
+from domain.identity import Permission, Via
 from domain.views import DealView
 from starters.cli import tables
 from starters.cli.documents import deal_document
@@ -67,7 +67,7 @@ def check_reason(reason: str) -> None:
 def parse_message(reason: str, who: str) -> CommandMessage:
     """Put who and why together; raises `InvalidInput` naming the option."""
     try:
-        return CommandMessage(who=who, why=reason)
+        return CommandMessage(who=who, why=reason, via=Via.CLI)
     except ValidationError as error:
         problem = invalid_input_from(error).problem
         field = _OPTIONS.get(problem.field or "", problem.field)

@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from starters.cli import api, approvals, codec, keys, local, operation, schedules, tx
+from starters.cli import api, approvals, codec, keys, local, operation, schedules, tx, users
 from starters.cli import chain as chain_commands
 from starters.cli.errors import DealGroup
 from starters.cli.options import (
@@ -37,6 +37,7 @@ config_app = typer.Typer(help="Look at the configuration.", no_args_is_help=True
 database_app = typer.Typer(help="Look after the database.", no_args_is_help=True)
 
 approvals.add_commands(app)
+users.add_commands(app)
 app.add_typer(tx.app, name="tx")
 app.add_typer(chain_commands.app, name="chain")
 app.add_typer(keys.app, name="keys")
@@ -238,59 +239,55 @@ def cancel(
 
 
 @app.command()
-def retry(  # noqa: PLR0913 - the options of the command
+def retry(
     deal_id: DealIdArgument,
     reason: ReasonOption,
-    who: WhoOption = None,
     command_id: CommandIdOption = None,
     *,
     yes: YesOption = False,
     output: OutputOption = None,
 ) -> None:
     """Try again now: a stuck deal its way out, a frozen one its redemption."""
-    _give("retry", deal_id, reason, who=who, command_id=command_id, sure=yes, output=output)
+    _give("retry", deal_id, reason, command_id=command_id, sure=yes, output=output)
 
 
 @app.command()
-def unwind(  # noqa: PLR0913 - the options of the command
+def unwind(
     deal_id: DealIdArgument,
     reason: ReasonOption,
-    who: WhoOption = None,
     command_id: CommandIdOption = None,
     *,
     yes: YesOption = False,
     output: OutputOption = None,
 ) -> None:
     """Bring a deal's funds home from any state in which it holds some."""
-    _give("unwind", deal_id, reason, who=who, command_id=command_id, sure=yes, output=output)
+    _give("unwind", deal_id, reason, command_id=command_id, sure=yes, output=output)
 
 
 @app.command()
-def expire(  # noqa: PLR0913 - the options of the command
+def expire(
     deal_id: DealIdArgument,
     reason: ReasonOption,
-    who: WhoOption = None,
     command_id: CommandIdOption = None,
     *,
     yes: YesOption = False,
     output: OutputOption = None,
 ) -> None:
     """Wait no longer: for approval (it ends EXPIRED), or while FROZEN (it unwinds)."""
-    _give("expire", deal_id, reason, who=who, command_id=command_id, sure=yes, output=output)
+    _give("expire", deal_id, reason, command_id=command_id, sure=yes, output=output)
 
 
 @app.command()
-def adopt(  # noqa: PLR0913 - the options of the command
+def adopt(
     deal_id: DealIdArgument,
     reason: ReasonOption,
-    who: WhoOption = None,
     command_id: CommandIdOption = None,
     *,
     yes: YesOption = False,
     output: OutputOption = None,
 ) -> None:
     """End a stuck deal with a written account of what is left, which you answer for."""
-    _give("adopt", deal_id, reason, who=who, command_id=command_id, sure=yes, output=output)
+    _give("adopt", deal_id, reason, command_id=command_id, sure=yes, output=output)
 
 
 @app.command(

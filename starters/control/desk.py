@@ -100,7 +100,7 @@ class DealDesk:
         soon as it is back. Raises `NotAllowed` (its state does not allow it) and `OutcomeUnknown`.
         """
         bank = await self._bank(caller, Permission(f"deals.{command}"), deal_id)
-        message = CommandMessage(who=caller.who, why=why)
+        message = CommandMessage(who=caller.who, why=why, via=caller.via)
         kind = CommandKind(f"deal.{command}")
 
         async def hand_over(client: DealClient) -> DealView:
@@ -114,7 +114,7 @@ class DealDesk:
     ) -> TransactionView:
         """Act on one transaction of a deal, in the caller's name."""
         bank = await self._bank(caller, Permission.TX_ACT, deal_id)
-        message = message.model_copy(update={"who": caller.who})
+        message = message.model_copy(update={"who": caller.who, "via": caller.via})
 
         async def hand_over(client: DealClient) -> TransactionView:
             return await client.transact(deal_id, message, command_id)

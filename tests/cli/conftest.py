@@ -69,7 +69,7 @@ class StandInDesk:
     async def give(
         self, caller: Caller, command: Command, deal_id: DealId, why: str, command_id: str
     ) -> DealView | None:
-        message = CommandMessage(who=caller.who, why=why)
+        message = CommandMessage(who=caller.who, why=why, via=caller.via)
         view: DealView | None = await self._client.command(deal_id, command, message, command_id)
         return view
 

@@ -5,6 +5,7 @@ import pytest
 from domain.deals import Command, DealStatus, check_command
 from domain.errors import NotFound
 from domain.identifiers import DealId
+from domain.identity import Via
 from domain.views import DealView
 from starters.cli import control
 from starters.deals.failures import not_found
@@ -80,7 +81,9 @@ def test_a_command_carries_who_why_and_its_id(deal: Deal, one_deal: OneDeal) -> 
     answer = deal("pause", "alpha", "--reason", "news", "--command-id", "p-1", "--yes")
     assert answer.code == 0
     assert answer.document["doing"] == "pause was taken"
-    assert one_deal.told == [(Command.PAUSE, CommandMessage(who="mia", why="news"), "p-1")]
+    assert one_deal.told == [
+        (Command.PAUSE, CommandMessage(who="mia", why="news", via=Via.CLI), "p-1")
+    ]
 
 
 def test_each_command_is_a_new_one_unless_it_is_named(deal: Deal, one_deal: OneDeal) -> None:

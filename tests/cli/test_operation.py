@@ -9,6 +9,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from activities.operations.records import OperationRecords
 from domain.errors import Conflict, OutcomeUnknown
+from domain.identity import Via
 from domain.operations import (
     OperationId,
     OperationRequest,
@@ -215,8 +216,8 @@ def test_a_cancellation_says_who_and_why_and_has_an_id(deal: Deal, office: Offic
     said = ["operation", "cancel", "cheaper", "--reason", "not agreed"]
     answer = deal(*said, "--command-id", "c-1", "--yes")
     assert answer.code == 0
-    assert (answer.document["status"], answer.document["cancelled_by"]) == ("CANCELLED", "ann")
-    assert office.told == [(CommandMessage(who="mia", why="not agreed"), "c-1")]
+    assert (answer.document["status"], answer.document["cancelled_by"]) == ("CANCELLED", "mia")
+    assert office.told == [(CommandMessage(who="mia", why="not agreed", via=Via.CLI), "c-1")]
 
 
 @pytest.mark.parametrize("status", ["DONE", "CANCELLED", "FAILED"])

@@ -206,11 +206,12 @@ def admits(deal: Deal, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureR
     async def connect() -> None:
         """Connect to nothing."""
 
-    async def launch(*_: object) -> DealView:
-        return request.param
+    class Admitting:
+        async def start(self, *_: object, **__: object) -> DealView:
+            return request.param
 
     monkeypatch.setattr(start_module, "open_client", connect)
-    monkeypatch.setattr(start_module, "launch", launch)
+    monkeypatch.setattr(start_module, "open_desk", lambda _: Admitting())
     monkeypatch.setenv("DEAL_DATABASE_URL", "postgresql://127.0.0.1:1/none")
     monkeypatch.setenv("DEAL_WEB_UI", "http://127.0.0.1:8233/")
     return deal

@@ -1,0 +1,331 @@
+"""Looking after people, keys, groups and delegations; each change in the name of its caller.
+
+The database refuses what nobody may do: change what one may do oneself, leave no admin, undo a
+revocation. Here that becomes the domain's errors.
+"""
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, LiteralString
+from uuid import uuid4
+
+import psycopg
+from psycopg import AsyncConnection
+
+from domain.errors import Conflict, InvalidInput, NotAllowed, NotFound
+from domain.identity import (
+    Caller,
+    GroupId,
+    Permission,
+    Principal,
+    PrincipalId,
+    PrincipalKind,
+    Role,
+    Via,
+)
+from starters.access.keys import ApiKey
+from starters.access.people import KeyRecord, PeopleReader, Person, no_such_principal
+from starters.control.database import ControlDatabase
+
+LONGEST_KEY: Final = timedelta(days=366)
+_FIRST_KEY: Final = timedelta(hours=24)
+"""Of the first admin: long enough to give people their subjects at the identity provider."""
+
+_ADD: Final[LiteralString] = (
+    "INSERT INTO control.principals"
+    " (principal_id, kind, name, subject, roles, banks, max_deal_usd8)"
+    " VALUES (%(principal_id)s, %(kind)s, %(name)s, %(subject)s, %(roles)s, %(banks)s,"
+    " %(max_deal_usd8)s)"
+)
+_SET: Final[LiteralString] = (
+    "UPDATE control.principals SET name = coalesce(%(name)s, name),"
+    " subject = coalesce(%(subject)s, subject), roles = coalesce(%(roles)s, roles),"
+    " banks = coalesce(%(banks)s, banks),"
+    " max_deal_usd8 = coalesce(%(max_deal_usd8)s, max_deal_usd8)"
+    " WHERE principal_id = %(principal_id)s"
+)
+_DISABLE: Final[LiteralString] = (
+    "UPDATE control.principals SET disabled_at = CASE WHEN %s THEN clock_timestamp() END"
+    " WHERE principal_id = %s AND (disabled_at IS NULL) = %s"
+)
+_ADD_KEY: Final[LiteralString] = (
+    "INSERT INTO control.api_keys (key_id, principal_id, hash, label, scopes, expires_at)"
+    " VALUES (%s, %s, %s, %s, %s, %s)"
+)
+_REVOKE: Final[LiteralString] = (
+    "UPDATE control.api_keys SET revoked_at = clock_timestamp()"
+    " WHERE key_id = %s AND revoked_at IS NULL"
+)
+_HAS_ADMIN: Final[LiteralString] = (
+    "SELECT 1 FROM control.principals AS p WHERE 'admin' = ANY (p.roles) AND p.disabled_at IS NULL"
+    " AND (p.subject IS NOT NULL OR EXISTS (SELECT FROM control.api_keys AS k"
+    " WHERE k.principal_id = p.principal_id AND k.revoked_at IS NULL"
+    " AND k.expires_at > clock_timestamp()))"
+)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What somebody is to be; what is None stays as it is, or is nothing at first."""
+
+    name: str | None = None
+    subject: str | None = None
+    roles: tuple[Role, ...] | None = None
+    banks: tuple[str, ...] | None = None
+    max_deal_usd8: int | None = None
+
+    def parameters(self, principal_id: str) -> dict[str, Any]:
+        """As the statements take it."""
+        if self.banks is not None or self.roles is not None:
+            Principal.model_validate(
+                {"principal_id": principal_id, "banks": self.banks or (), "roles": self.roles or ()}
+            )
+        return {
+            "principal_id": principal_id,
+            "name": self.name,
+            "subject": self.subject,
+            "roles": None if self.roles is None else sorted(set(self.roles)),
+            "banks": None if self.banks is None else sorted(set(self.banks)),
+            "max_deal_usd8": self.max_deal_usd8,
+        }
+
+
+class Users:
+    """The tables of people, as an admin changes them. Every method raises `Forbidden`."""
+
+    def __init__(self, people: PeopleReader, control: ControlDatabase) -> None:
+        """Read by the one, change by the other."""
+        self._people = people
+        self._control = control
+
+    async def create(
+        self,
+        caller: Caller,
+        principal_id: PrincipalId,
+        kind: PrincipalKind,
+        wanted: Wanted,
+        why: str,
+    ) -> Person:
+        """Add somebody. Raises `Conflict` if the name or the subject was ever given before."""
+        caller.require(Permission.USERS_WRITE)
+        fields = wanted.parameters(principal_id) | {"kind": kind}
+        for field, nothing in (("name", ""), ("roles", []), ("banks", []), ("max_deal_usd8", 0)):
+            fields[field] = nothing if fields[field] is None else fields[field]
+        async with self._change(caller, why, "user.create") as connection:
+            await connection.execute(_ADD, fields)
+        return await self._people.get(principal_id)
+
+    async def set(
+        self, caller: Caller, principal_id: PrincipalId, wanted: Wanted, why: str
+    ) -> Person:
+        """Change what somebody may do. Raises `NotFound`, and `NotAllowed` for oneself."""
+        caller.require(Permission.USERS_WRITE)
+        await self._people.get(principal_id)
+        async with self._change(caller, why, "user.set") as connection:
+            await connection.execute(_SET, wanted.parameters(principal_id))
+        return await self._people.get(principal_id)
+
+    async def disable(
+        self, caller: Caller, principal_id: PrincipalId, why: str, *, enable: bool = False
+    ) -> Person:
+        """Let somebody in no more, at once; or again. Raises `NotFound` and `NotAllowed`."""
+        caller.require(Permission.USERS_WRITE)
+        await self._people.get(principal_id)
+        action = "user.enable" if enable else "user.disable"
+        async with self._change(caller, why, action) as connection:
+            await connection.execute(_DISABLE, (not enable, principal_id, not enable))
+        return await self._people.get(principal_id)
+
+    async def create_key(  # noqa: PLR0913 - what a key is made of
+        self,
+        caller: Caller,
+        principal_id: PrincipalId,
+        *,
+        lasts: timedelta,
+        scopes: Iterable[Permission] | None,
+        label: str,
+        why: str,
+        people_have_keys: bool,
+    ) -> ApiKey:
+        """Draw a key. This is the only time that anybody sees it.
+
+        People come by the identity provider where there is one: a key of theirs would go on
+        opening when the provider has closed. Raises `NotAllowed`, `NotFound` and `InvalidInput`.
+        """
+        caller.require(Permission.USERS_WRITE)
+        person = await self._people.get(principal_id)
+        if person.kind is PrincipalKind.HUMAN and not people_have_keys:
+            raise NotAllowed(
+                f"{principal_id} comes by the identity provider, and gets no key",
+                field="principal",
+                value=principal_id,
+                limit="keys are for services where DEAL_OIDC_ISSUER is set",
+                next_action="make a service, or set the subject of this person (`deal users set`)",
+            )
+        if not timedelta(0) < lasts <= LONGEST_KEY:
+            raise InvalidInput(
+                "a key cannot last that long",
+                field="days",
+                value=lasts.days,
+                limit=f"1 to {LONGEST_KEY.days} days",
+                next_action="choose fewer days",
+            )
+        key = ApiKey.generate()
+        listed = None if scopes is None else sorted(set(scopes))
+        ends = datetime.now(UTC) + lasts
+        async with self._change(caller, why, "key.create") as connection:
+            await connection.execute(
+                _ADD_KEY, (key.key_id, principal_id, key.hash, label, listed, ends)
+            )
+        return key
+
+    async def revoke_key(self, caller: Caller, key_id: str, why: str) -> KeyRecord:
+        """Let a key open nothing any more, at once and for good. Raises `NotFound`."""
+        caller.require(Permission.USERS_WRITE)
+        async with self._change(caller, why, "key.revoke") as connection:
+            await connection.execute(_REVOKE, (key_id,))
+        found = await self._people.key(key_id)
+        if found is None:
+            raise NotFound(
+                f"there is no key {key_id}",
+                field="key",
+                value=key_id,
+                next_action="compare the id with `deal users key list`",
+            )
+        return found
+
+    async def bootstrap(self, principal_id: PrincipalId, why: str) -> ApiKey:
+        """Add the first admin, with a key for a day; only while no admin can come in.
+
+        Raises `NotAllowed` if there is one, and `Conflict` if the name was given before.
+        """
+        key = ApiKey.generate()
+        nobody = Principal(principal_id=PrincipalId("bootstrap"), kind=PrincipalKind.SERVICE)
+        caller = Caller(principal=nobody, via=Via.CLI)
+        wanted = Wanted(roles=(Role.ADMIN,), banks=("*",))
+        fields = wanted.parameters(principal_id) | {"name": "", "max_deal_usd8": 0}
+        async with self._change(caller, why, "user.bootstrap") as connection:
+            await connection.execute("LOCK TABLE control.principals IN SHARE ROW EXCLUSIVE MODE")
+            found = await connection.execute(_HAS_ADMIN)
+            if await found.fetchone() is not None:
+                raise NotAllowed(
+                    "there is an admin already",
+                    field="principal",
+                    value=principal_id,
+                    limit="only while no admin can come in",
+                    next_action="have the admin do it (`deal users create`)",
+                )
+            await connection.execute(_ADD, fields | {"kind": PrincipalKind.HUMAN})
+            ends = datetime.now(UTC) + _FIRST_KEY
+            await connection.execute(
+                _ADD_KEY, (key.key_id, principal_id, key.hash, "bootstrap", None, ends)
+            )
+        return key
+
+    async def create_group(self, caller: Caller, group_id: GroupId, name: str, why: str) -> None:
+        """Add a group with nobody in it. Raises `Conflict`."""
+        caller.require(Permission.USERS_WRITE)
+        async with self._change(caller, why, "group.create") as connection:
+            await connection.execute(
+                "INSERT INTO control.groups (group_id, name) VALUES (%s, %s)", (group_id, name)
+            )
+
+    async def join(
+        self, caller: Caller, group_id: GroupId, principal_id: PrincipalId, why: str
+    ) -> None:
+        """Put somebody else into a group. Raises `NotFound` and `NotAllowed`."""
+        caller.require(Permission.USERS_WRITE)
+        async with self._change(caller, why, "group.join") as connection:
+            await connection.execute(
+                "INSERT INTO control.memberships (group_id, principal_id) VALUES (%s, %s)"
+                " ON CONFLICT DO NOTHING",
+                (group_id, principal_id),
+            )
+
+    async def leave(
+        self, caller: Caller, group_id: GroupId, principal_id: PrincipalId, why: str
+    ) -> None:
+        """Take somebody out of a group."""
+        caller.require(Permission.USERS_WRITE)
+        async with self._change(caller, why, "group.leave") as connection:
+            await connection.execute(
+                "DELETE FROM control.memberships WHERE group_id = %s AND principal_id = %s",
+                (group_id, principal_id),
+            )
+
+    async def delegate(
+        self, caller: Caller, group_id: GroupId, starts: datetime, ends: datetime, why: str
+    ) -> str:
+        """Have a group stand in for the caller, who approves himself; return the delegation's id.
+
+        Raises `NotAllowed`, `NotFound` and `InvalidInput`.
+        """
+        delegation_id = str(uuid4())
+        async with self._change(caller, why, "delegation.begin") as connection:
+            await connection.execute(
+                "INSERT INTO control.delegations"
+                " (delegation_id, approver, group_id, starts_at, ends_at, why)"
+                " VALUES (%s, %s, %s, %s, %s, %s)",
+                (delegation_id, caller.who, group_id, starts, ends, why),
+            )
+        return delegation_id
+
+    async def end_delegation(self, caller: Caller, delegation_id: str, why: str) -> None:
+        """End a delegation early: one's own, or any as an admin. Raises `NotFound`."""
+        own = not caller.may(Permission.USERS_WRITE)
+        async with self._change(caller, why, "delegation.end") as connection:
+            ended = await connection.execute(
+                "UPDATE control.delegations SET ended_at = clock_timestamp()"
+                " WHERE delegation_id = %s AND ended_at IS NULL AND (NOT %s OR approver = %s)",
+                (delegation_id, own, caller.who),
+            )
+            if ended.rowcount == 0:
+                raise NotFound(
+                    "there is no such delegation that goes on",
+                    field="delegation",
+                    value=delegation_id,
+                    next_action="compare the id with `deal delegate list`",
+                )
+
+    @asynccontextmanager
+    async def _change(
+        self, caller: Caller, why: str, action: str
+    ) -> AsyncIterator[AsyncConnection[Any]]:
+        try:
+            async with self._control.change(caller, why, action=action) as connection:
+                yield connection
+        except psycopg.errors.UniqueViolation as error:
+            raise Conflict(
+                "the name, or the subject, is somebody's already",
+                field=error.diag.constraint_name,
+                actual=error.diag.message_detail,
+                next_action="choose another one; a name is never given twice",
+            ) from error
+        except psycopg.errors.ForeignKeyViolation as error:
+            raise no_such_principal(error.diag.message_detail or "") from error
+        except psycopg.errors.CheckViolation as error:
+            raise InvalidInput(
+                f"this cannot be: {(error.diag.constraint_name or '').replace('_', ' ')}",
+                field=error.diag.constraint_name,
+                limit=_LIMITS.get(error.diag.constraint_name or ""),
+                next_action="correct it and try again",
+            ) from error
+        except psycopg.errors.IntegrityError as error:
+            raise NotAllowed(
+                error.diag.message_primary or "this is not allowed",
+                field=error.diag.constraint_name,
+                limit=_LIMITS.get(error.diag.constraint_name or ""),
+                next_action="have somebody else do it who may",
+            ) from error
+
+
+_LIMITS: Final = {
+    "not_oneself": "another admin changes it",
+    "last_admin": "at least one admin who is enabled",
+    "own_part": "an approver, for himself",
+    "second_persons_are_people": "services are never approver, risk_manager or admin",
+    "services_have_keys": "only people have a subject at the identity provider",
+    "a_period": "an end after the begin, at most 92 days later",
+}
