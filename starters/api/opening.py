@@ -6,7 +6,8 @@ from functools import partial
 from typing import Final
 
 from domain.identity import Caller, Via
-from starters.api.api_keys import ApiKeys
+from starters.access.authentication import authenticator
+from starters.access.people import PeopleReader
 from starters.api.connections import Pool, TemporalConnection, open_pool
 from starters.api.events import Followers
 from starters.api.limiting import RateLimits
@@ -44,7 +45,7 @@ async def open_services(
             limits=limits,
             health=_health(reading, changing, temporal, limits),
             followers=followers,
-            authenticate=authenticate or _by_key(reading),
+            authenticate=authenticate or _by_credential(settings, reading),
         )
         try:
             yield services
@@ -52,11 +53,13 @@ async def open_services(
             await followers.close()
 
 
-def _by_key(reading: Pool) -> Authenticate:
-    keys = ApiKeys(reading.connection)
+def _by_credential(settings: ApiSettings, reading: Pool) -> Authenticate:
+    door = authenticator(settings, PeopleReader(reading.connection))
 
     async def authenticate(credential: str, *, address: str | None, request_id: str) -> Caller:
-        return await keys.caller(credential, Via.API, address=address, request_id=request_id)
+        return await door.authenticate(
+            credential, via=Via.API, address=address, request_id=request_id
+        )
 
     return authenticate
 

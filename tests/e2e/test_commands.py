@@ -76,7 +76,7 @@ async def test_cancelled_before_it_is_funded_a_deal_leaves_no_trace_on_the_chain
     # Both commands are there before the first step's gate: the account is opened by the signer.
     await asyncio.to_thread(desk.stack.stop, "signer")
     request = desk.request()
-    starting = asyncio.create_task(desk.deals.start(request))
+    starting = asyncio.create_task(desk.begin(request))
     await desk.until(request.deal_id, lambda view: view.status is DealStatus.REQUESTED)
     await desk.command(request.deal_id, Command.CANCEL)
     await asyncio.to_thread(desk.stack.start, "signer")

@@ -90,11 +90,11 @@ async def test_twenty_deals_at_once_have_the_effect_of_twenty_deals(desk: Desk) 
 
 async def test_the_same_request_again_gets_the_same_answer(desk: Desk) -> None:
     request = desk.request()
-    first, *others = await asyncio.gather(*(desk.deals.start(request) for _ in range(20)))
+    first, *others = await asyncio.gather(*(desk.begin(request) for _ in range(20)))
     assert others == [first] * 19
 
     ended = await desk.end(request.deal_id)
-    assert await desk.deals.start(request) == first
+    assert await desk.begin(request) == first
     desk.books.check_exactly_once(ended, desk.node())
 
 
@@ -103,12 +103,12 @@ async def test_the_same_id_with_another_body_is_a_conflict_that_names_the_differ
 ) -> None:
     request = desk.request()
     other = request.model_copy(update={"cycles": 2})
-    await desk.deals.start(request)
+    await desk.begin(request)
     with pytest.raises(Conflict) as running:
-        await desk.deals.start(other)
+        await desk.begin(other)
     ended = await desk.end(request.deal_id)
     with pytest.raises(Conflict) as over:
-        await desk.deals.start(other)
+        await desk.begin(other)
     for caught in (running, over):
         assert caught.value.problem.field == "cycles"
         assert (caught.value.problem.value, caught.value.problem.limit) == ("2", "1")

@@ -93,6 +93,6 @@ async def test_the_first_of_many_identical_requests_that_are_denied_answers_for_
     desk: Desk,
 ) -> None:
     request = desk.request(module="usdx")
-    answers = await asyncio.gather(*(desk.deals.start(request) for _ in range(50)))
+    answers = await asyncio.gather(*(desk.begin(request) for _ in range(50)))
     assert {answer.status for answer in answers} == {DealStatus.DENIED}
     assert len({answer.model_dump_json() for answer in answers}) == 1

@@ -19,7 +19,7 @@ from starters.local import anvil, postgres
 from starters.local.workers import keystore_file, passphrase_file
 from tests.e2e.test_denied import Untouched
 from tests.e2e.test_multisig import run
-from tests.support.desk import Desk
+from tests.support.desk import Desk, start
 from tests.support.namespace import fresh_namespace, polling
 from workers import chain, signer
 from workers.runtime.failures import FailureInterceptor
@@ -87,7 +87,7 @@ async def test_a_node_of_another_chain_is_told_by_its_id(desk: Desk, config: Pat
     name_node(config, anvil.url(desk.node(651940).port))
     untouched = Untouched(desk)
     async with desk_with(desk, config) as deals:
-        view = await deals.start(desk.request())
+        view = await start(desk.stack, deals, desk.request())
     untouched.check(view)
     assert view.problem is not None
     assert (view.problem.code, view.problem.field) == ("invalid_configuration", "chain_id")
@@ -103,7 +103,7 @@ async def test_an_address_without_a_contract_is_named(desk: Desk, config: Path) 
     manifest.write_text(json.dumps(addresses))
     untouched = Untouched(desk)
     async with desk_with(desk, config) as deals:
-        view = await deals.start(desk.request())
+        view = await start(desk.stack, deals, desk.request())
     untouched.check(view)
     assert view.problem is not None
     assert view.problem.code == "invalid_configuration"
@@ -120,7 +120,7 @@ async def test_without_a_node_a_deal_is_denied_when_the_time_is_up(
         name_node(config, anvil.url(closed.getsockname()[1]))
         untouched = Untouched(desk)
         async with desk_with(desk, config) as deals:
-            view = await deals.start(desk.request())
+            view = await start(desk.stack, deals, desk.request())
     untouched.check(view)
     assert view.problem is not None
     assert (view.problem.code, view.problem.field) == ("unavailable", "endpoints")

@@ -67,7 +67,7 @@ async def test_the_same_request_at_any_moment_of_its_deal_gets_the_same_answer(d
 
     async def started(after: float) -> DealView:
         await asyncio.sleep(after)  # the moment is the test
-        return await desk.deals.start(request)
+        return await desk.begin(request)
 
     moments = [dice.uniform(0, SPREAD_SECONDS) for _ in range(40)]
     answers = await asyncio.gather(*(started(at) for at in moments))

@@ -179,7 +179,7 @@ class Matrix:
         """The calls of a deal that nothing disturbs: what every other has to come to."""
         first = self._rig.node.head()
         async with self._rig.lane("calm") as lane:
-            await lane.deals.start(lane.request("calm-0"))
+            await lane.start(lane.request("calm-0"))
             view = await lane.deal("calm-0").result()
         assert view.status is DealStatus.COMPLETED, view.problem
         assert view.account is not None
@@ -226,7 +226,7 @@ class Matrix:
 
     async def _deal(self, lane: Lane, name: str) -> Verdict:
         first = self._rig.node.head()
-        await lane.deals.start(lane.request(name))
+        await lane.start(lane.request(name))
         view = await lane.deal(name).result()
         assert view.account is not None
         verdict = of_deal(self._rig, view.account, first, await self._due)

@@ -33,6 +33,7 @@ from tests.faults.batches import BatchPlan, Ended, LedgerBatches
 from tests.faults.crashes import Crashes
 from tests.faults.worker import FOLDER
 from tests.support.books import Books
+from tests.support.desk import start
 from tests.support.namespace import fresh_namespace
 from tests.support.node import Node
 from tests.support.stacks import own_environment
@@ -146,6 +147,10 @@ class Lane:
     def deals(self) -> DealClient:
         """The deals of this namespace."""
         return DealClient(self.client)
+
+    async def start(self, request: DealRequest) -> DealView:
+        """Start a deal as the stack's desk does."""
+        return await start(self.rig.stack, self.deals, request)
 
     def request(self, deal_id: str | None = None, **changes: Any) -> DealRequest:
         """A deal of this lane."""

@@ -103,9 +103,9 @@ async def identical_requests(at: Setting) -> Group:
         due = await one_deal(at, lane, "same-0")
         first = at.rig.node.head()
         request = lane.request("same-1")
-        views = await asyncio.gather(*(lane.deals.start(request) for _ in range(_IDENTICAL)))
+        views = await asyncio.gather(*(lane.start(request) for _ in range(_IDENTICAL)))
         try:
-            await lane.deals.start(lane.request("same-1", working_liquidity="11"))
+            await lane.start(lane.request("same-1", working_liquidity="11"))
         except Conflict as conflict:
             named = conflict.problem.model_dump_json()
             group.verdict.expect("working_liquidity" in named, f"the conflict only says {named}")
@@ -122,7 +122,7 @@ async def identical_requests(at: Setting) -> Group:
 async def one_deal(at: Setting, lane: Lane, name: str) -> list[Call]:
     """The calls of a deal that nothing disturbs."""
     first = at.rig.node.head()
-    await lane.deals.start(lane.request(name))
+    await lane.start(lane.request(name))
     view = await lane.deal(name).result()
     assert view.account is not None
     return calls_of(at.rig, view.account, first)

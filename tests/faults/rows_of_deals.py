@@ -43,7 +43,7 @@ async def outages(at: Setting) -> Group:
             first, deals = at.rig.node.head(), list[str]()
             for number in range(len(STEPS)):  # a step takes a block, so each is in another one
                 deals.append(f"{server}-{number}")
-                await lane.deals.start(lane.request(deals[-1]))
+                await lane.start(lane.request(deals[-1]))
                 await asyncio.sleep(1)
             async with _away(at, server, fronts):
                 began = asyncio.get_running_loop().time()
@@ -80,7 +80,7 @@ async def _refused_or_waiting(lane: Lane, server: str) -> Verdict:
     verdict = Verdict()
     try:
         async with asyncio.timeout(10):
-            view = await lane.deals.start(lane.request(f"{server}-new"))
+            view = await lane.start(lane.request(f"{server}-new"))
     except (TimeoutError, DealError):
         return verdict
     denied = view.status is DealStatus.DENIED
@@ -130,7 +130,7 @@ async def _frozen(at: Setting, lane: Lane, deal_id: str) -> AsyncIterator[None]:
     """A deal that holds the discount token and cannot redeem it, until this ends."""
     try:
         with at.held():
-            await lane.deals.start(lane.request(deal_id))
+            await lane.start(lane.request(deal_id))
             await walk_to(at, deal_id, Step.SWAP)
             at.rig.node.freeze()  # in the block of the swap
         await until(lane, deal_id, lambda view: view.status is DealStatus.FROZEN)
@@ -164,7 +164,7 @@ async def _moved(
     """A deal whose step after `before` is prepared, then the state moves, then it can be signed."""
     step = STEPS[STEPS.index(before) + 1]
     with at.held():
-        await lane.deals.start(lane.request(name))
+        await lane.start(lane.request(name))
         await walk_to(at, name, before)
         at.rig.dismiss("moved-signer")
         await asyncio.sleep(1)

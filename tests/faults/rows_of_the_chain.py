@@ -71,7 +71,7 @@ async def reorg_in_a_deal(at: Setting) -> Group:
         for number, depth in enumerate((1, 2, 4), start=1):
             name, first = f"dig-{number}", at.rig.node.head()
             with at.held():
-                await lane.deals.start(lane.request(name))
+                await lane.start(lane.request(name))
                 await walk_to(at, name, Step.SWAP)
                 at.reorg(depth)
             group.verdict += await ended(at, lane, name, first, due)
@@ -230,7 +230,7 @@ async def cancelled_deals(at: Setting) -> Group:
         for number, before_signing in enumerate((True, False)):
             name = f"quit-{number}"
             with at.held():
-                await lane.deals.start(lane.request(name))
+                await lane.start(lane.request(name))
                 await walk_to(at, name, Step.WRAP)
                 if before_signing:
                     at.rig.dismiss("quit-signer")

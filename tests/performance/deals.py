@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domain.deals import DealRequest, DealStatus, ExecutionMode
+from starters.cli.session import caller, load_settings
+from starters.cli.temporal import open_desk as open_orders
 from starters.deals.client import DealClient
 from starters.local.stack import Stack
 from tests.support.stacks import own_environment
@@ -84,7 +86,10 @@ class Desk:
         return DealRun(seconds, view)
 
     async def _result(self, request: DealRequest) -> DealView:
-        await self._deals.start(request)
+        settings = load_settings()
+        await open_orders(settings).start(
+            await caller(), request, why="a measurement", command_id=f"start-{request.deal_id}"
+        )
         handle = self._client.get_workflow_handle_for(
             DealWorkflow.run, workflow_id(request.deal_id)
         )

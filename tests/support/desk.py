@@ -166,6 +166,15 @@ class Desk:
         return self.client.get_workflow_handle_for(DealWorkflow.run, workflow_id(deal_id))
 
 
+async def start(stack: Stack, deals: DealClient, request: DealRequest) -> DealView:
+    """Start a deal as the stack's desk, by this client."""
+    with own_environment(load_environment(stack.folder)):
+        caller = await session.caller()
+    return await orders_of(stack, deals).start(
+        caller, request, why="a test", command_id=uuid4().hex
+    )
+
+
 def orders_of(stack: Stack, deals: DealClient) -> DealDesk:
     """What people do with a stack's deals, by this client."""
     environment = load_environment(stack.folder)
