@@ -1,4 +1,4 @@
-"""`deal approvals`, `deal sign` and `deal reject`: what the owners of a Safe can ask for."""
+"""`deal approvals`, `approve`, `sign` and `reject`: what the desk and the owners of a Safe say."""
 # ruff: noqa: PLC0415 - as in `starters.cli.main`
 
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from starters.cli.options import (
+    CommandIdOption,
     DealIdArgument,
     OutputOption,
     ReasonOption,
@@ -18,6 +19,10 @@ from starters.cli.process import run_async
 KeyFileOption = Annotated[
     Path, typer.Option("--key-file", help="Your own key: a keystore file (Web3 Secret Storage).")
 ]
+OwnersKeyOption = Annotated[
+    Path | None,
+    typer.Option("--key-file", help="As an owner of the Safe: your own key, a keystore file."),
+]
 PassphraseOption = Annotated[
     Path | None,
     typer.Option("--passphrase-file", help="Its passphrase; without, it is asked for."),
@@ -25,6 +30,10 @@ PassphraseOption = Annotated[
 RpcOption = Annotated[
     str | None,
     typer.Option("--rpc-url", help="Your own node; by default the first of your chain profile."),
+]
+BindingOption = Annotated[
+    str | None,
+    typer.Option("--binding", help="What you have looked at; refused if it differs."),
 ]
 DigestOption = Annotated[
     str | None,
@@ -35,16 +44,34 @@ DigestOption = Annotated[
 def add_commands(app: typer.Typer) -> None:
     """Add the commands to `deal`."""
     app.command()(approvals)
+    app.command()(approve)
     app.command()(sign)
     app.command()(reject)
 
 
 def approvals(deal_id: DealIdArgument, output: OutputOption = None) -> None:
-    """Show what a deal's owners are asked to sign, who has signed, and who can."""
+    """Show what the desk and a Safe's owners are asked for, who has said what, what is missing."""
     from domain.identifiers import DealId
-    from starters.cli.owners import show_approvals
+    from starters.cli.desk_approvals import show_approvals
 
     run_async(show_approvals(DealId(deal_id), settled(output)))
+
+
+def approve(  # noqa: PLR0913 - the options of the command
+    deal_id: DealIdArgument,
+    reason: ReasonOption,
+    binding: BindingOption = None,
+    command_id: CommandIdOption = None,
+    *,
+    yes: YesOption = False,
+    output: OutputOption = None,
+) -> None:
+    """Approve a deal for the desk: exactly what is shown before you are asked."""
+    from domain.identifiers import DealId
+    from starters.cli.desk_approvals import Decision, decide
+
+    decision = Decision(reason, binding, command_id, sure=yes, reject=False)
+    run_async(decide(DealId(deal_id), decision, settled(output)))
 
 
 def sign(  # noqa: PLR0913 - the options of the command
@@ -70,18 +97,30 @@ def sign(  # noqa: PLR0913 - the options of the command
     run_async(run(DealId(deal_id), session, settled(output)))
 
 
-def reject(  # noqa: PLR0913 - the options of the command
+def reject(  # noqa: PLR0913, PLR0917 - the options of the command
     deal_id: DealIdArgument,
-    key_file: KeyFileOption,
     reason: ReasonOption,
+    key_file: OwnersKeyOption = None,
     passphrase_file: PassphraseOption = None,
     rpc_url: RpcOption = None,
+    binding: BindingOption = None,
+    command_id: CommandIdOption = None,
     *,
     yes: YesOption = False,
     output: OutputOption = None,
 ) -> None:
-    """Reject a deal as an owner of its Safe: it ends, and nothing is moved."""
+    """Reject a deal that waits: for the desk, or with --key-file as an owner of its Safe.
+
+    It ends, and nothing is moved.
+    """
     from domain.identifiers import DealId
+
+    if key_file is None:
+        from starters.cli.desk_approvals import Decision, decide
+
+        decision = Decision(reason, binding, command_id, sure=yes, reject=True)
+        run_async(decide(DealId(deal_id), decision, settled(output)))
+        return
     from starters.cli.owners import Session
     from starters.cli.owners import reject as run
 

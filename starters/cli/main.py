@@ -12,7 +12,18 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from starters.cli import api, approvals, codec, keys, local, operation, schedules, tx, users
+from starters.cli import (
+    api,
+    approvals,
+    codec,
+    keys,
+    local,
+    operation,
+    policy,
+    schedules,
+    tx,
+    users,
+)
 from starters.cli import chain as chain_commands
 from starters.cli.errors import DealGroup
 from starters.cli.options import (
@@ -38,6 +49,7 @@ database_app = typer.Typer(help="Look after the database.", no_args_is_help=True
 
 approvals.add_commands(app)
 users.add_commands(app)
+app.add_typer(policy.app, name="policy")
 app.add_typer(tx.app, name="tx")
 app.add_typer(chain_commands.app, name="chain")
 app.add_typer(keys.app, name="keys")

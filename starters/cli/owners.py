@@ -73,22 +73,6 @@ class Session:
         return key
 
 
-async def show_approvals(deal_id: DealId, output: Output) -> None:
-    """`deal approvals`."""
-    settings = load_settings()
-    who = await caller(Permission.DEALS_READ)
-    view, _ = await open_desk(settings).view(who, deal_id)
-    if view.approval is None:
-        raise NotAllowed(
-            f"deal {deal_id} needs no owners",
-            field="approval",
-            value=view.status,
-            limit="a deal whose bank moves more than its chain's threshold",
-            next_action="look at the deal with `deal show`",
-        )
-    _print(view, view.approval, output)
-
-
 async def sign(deal_id: DealId, session: Session, output: Output) -> None:
     """`deal sign`."""
 

@@ -10,6 +10,7 @@ import typer
 
 from domain.amounts import Amount
 from domain.deals import DealRequest, DealStatus
+from domain.desk_approvals import waits_for
 from domain.errors import ApprovalNeeded, InvalidInput, error_from
 from domain.identity import Permission
 from domain.views import DealView
@@ -75,7 +76,10 @@ def print_admission(view: DealView, output: Output, web_ui: str | None) -> None:
             show_link(web_ui)
     if view.status is DealStatus.DENIED and view.problem is not None:
         raise error_from(view.problem)
-    if view.status is DealStatus.AWAITING_APPROVAL:
+    waiting = view.status is DealStatus.AWAITING_APPROVAL
+    if waiting and view.desk_approval is not None and view.approval is None:
+        raise waits_for(view.request.deal_id, view.desk_approval)
+    if waiting:
         raise ApprovalNeeded(
             f"deal {view.request.deal_id} waits for its approval",
             field="status",

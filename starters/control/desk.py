@@ -13,6 +13,7 @@ from activities.transactions.interface import TransactionView
 from domain.approvals import Approval
 from domain.commands import CommandKind, CommandState, NewCommand, RecordedCommand
 from domain.deals import Command, DealRequest
+from domain.desk_approvals import DeskApproval
 from domain.errors import DealError, OutcomeUnknown, Unavailable, error_from
 from domain.identifiers import BankId, DealId
 from domain.identity import Caller, Permission
@@ -24,6 +25,7 @@ from starters.deals.failures import not_found
 from starters.deals.launch import launch, newest_view
 from starters.deals.reading import DealFilter, DealPage, RecordsReader
 from workflows.deal.messages import (
+    ApprovalMessage,
     CommandMessage,
     OwnerMessage,
     RejectionMessage,
@@ -33,7 +35,7 @@ from workflows.deal.messages import (
 Clients = Callable[[], Awaitable[DealClient]]
 """Connects to Temporal; raises `Unavailable`."""
 
-A = TypeVar("A", DealView, TransactionView, Approval)
+A = TypeVar("A", DealView, TransactionView, Approval, DeskApproval)
 
 QUEUED: Final = frozenset({CommandKind.CANCEL, CommandKind.UNWIND})
 """What is done when Temporal returns; it brings funds home, so it is never too late for it."""
@@ -122,6 +124,33 @@ class DealDesk:
         body = message.model_dump(mode="json")
         new = _about(CommandKind.TRANSACT, deal_id, bank, body, message.why, command_id)
         return _heard(await self._given(caller, new, hand_over, TransactionView))
+
+    async def decide(  # noqa: PLR0913 - what a decision is made of
+        self,
+        caller: Caller,
+        deal_id: DealId,
+        *,
+        reject: bool,
+        binding_digest: str,
+        why: str,
+        command_id: str,
+    ) -> DeskApproval:
+        """Approve or reject a deal for the desk: exactly what the digest stands for.
+
+        Whether it counts is for the database to say, by this command: `PolicyDenied` tells why it
+        does not.
+        """
+        bank = await self._bank(caller, Permission.DEALS_APPROVE, deal_id)
+        kind = CommandKind.REJECT if reject else CommandKind.APPROVE
+        message = ApprovalMessage(
+            who=caller.who, why=why, via=caller.via, binding_digest=binding_digest
+        )
+
+        async def hand_over(client: DealClient) -> DeskApproval:
+            return await client.decide(deal_id, message, command_id, reject=reject)
+
+        new = _about(kind, deal_id, bank, message.model_dump(mode="json"), why, command_id)
+        return _heard(await self._given(caller, new, hand_over, DeskApproval))
 
     async def hear_owner(
         self, caller: Caller, deal_id: DealId, message: OwnerMessage, *, command_id: str
