@@ -1,0 +1,232 @@
+"""Large deals and the people who approve them, on a real stack, by the real command line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+import pytest
+
+from domain.deals import Command, DealStatus
+from domain.denials import Denial
+from domain.errors import PolicyDenied
+from domain.identifiers import DealId
+from domain.views import DealView
+from starters.control.policies import POLICY_FILE
+from starters.local.state import load_environment
+from tests.support.desk import Desk
+
+TWO_MILLION: Final = "700"
+"""Ether worth 2,100,000 USD."""
+SHIPPED: Final = Path(__file__).parents[2] / "deploy" / "config" / POLICY_FILE
+
+
+async def run(desk: Desk, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line as a person does."""
+    environment = {n: v for n, v in os.environ.items() if not n.startswith(("DEAL_", "TEMPORAL_"))}
+    environment |= load_environment(desk.stack.folder) | {"COLUMNS": "200"}
+    environment["DEAL_LOCAL_DIR"] = str(desk.stack.folder)
+    return await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "starters.cli.main", *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=120,
+    )
+
+
+async def done(desk: Desk, *arguments: str) -> Any:
+    """What a command that must succeed answers."""
+    ended = await run(desk, *arguments, "-o", "json")
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
+
+
+async def refused(desk: Desk, code: str, *arguments: str) -> dict[str, Any]:
+    """The problem of a command that the policy must refuse."""
+    ended = await run(desk, *arguments, "-o", "json")
+    assert ended.returncode == 5, ended.stderr or ended.stdout
+    problem: dict[str, Any] = json.loads(ended.stderr.strip().splitlines()[-1])
+    assert problem["code"] == code, problem
+    return problem
+
+
+async def put_in_force(desk: Desk, tmp_path: Path, *changes: tuple[str, str]) -> int:
+    """Have two people change the policy in force, by what stands in the file that is shipped."""
+    newest = (await done(desk, "policy", "list"))[0]["version"]
+    text = SHIPPED.read_text(encoding="utf-8").replace("version = 1", f"version = {newest + 1}")
+    for before, after in changes:
+        assert before in text
+        text = text.replace(before, after)
+    file = tmp_path / f"policy-{newest + 1}.toml"
+    file.write_text(text, encoding="utf-8")
+    why = ("--reason", "a test", "--yes")
+    await done(desk, "--as", "risk-1", "policy", "propose", str(file), *why)
+    version = str(newest + 1)
+    own = ("--as", "risk-1", "policy", "approve", version, *why)
+    await refused(desk, Denial.POLICY_OWN_CHANGE, *own)
+    approved = await done(desk, "--as", "risk-2", "policy", "approve", version, *why)
+    assert approved["state"] == "ACTIVE"
+    return newest + 1
+
+
+LOW: Final = (
+    ('above_usd = "2_000_000"', 'above_usd = "20_000"'),
+    ('above_usd = "5_000_000"', 'above_usd = "50_000"'),
+)
+"""The same tiers for deals that a test can run to their end without the owners of the Safe."""
+
+
+@pytest.fixture
+async def low(desk: Desk, tmp_path: Path) -> AsyncIterator[int]:
+    """A policy whose approvals begin at 20,000 USD; the shipped one is put in force again."""
+    yield await put_in_force(desk, tmp_path, *LOW)
+    await put_in_force(desk, tmp_path)
+
+
+async def waiting(desk: Desk, liquidity: str = "10") -> DealView:
+    view = await desk.start(working_liquidity=liquidity)
+    assert view.status is DealStatus.AWAITING_APPROVAL, view.problem
+    assert view.desk_approval is not None
+    return view
+
+
+def approving(deal_id: DealId, who: str, act: str = "approve") -> tuple[str, ...]:
+    return ("--as", who, act, deal_id, "--reason", "looked at it", "--yes")
+
+
+async def test_a_deal_above_two_million_waits_for_one_and_then_for_the_owners(desk: Desk) -> None:
+    view = await waiting(desk, TWO_MILLION)
+    deal_id = view.request.deal_id
+    assert view.desk_approval is not None
+    assert (view.desk_approval.needed, view.policy_version) == (
+        1,
+        view.desk_approval.policy_version,
+    )
+    assert view.approval is None
+    shown = await done(desk, "approvals", deal_id)
+    assert (shown["desk"]["missing"], shown["desk"]["initiator"]) == (1, "desk")
+    said = await done(desk, *approving(deal_id, "approver-1"))
+    assert said["missing"] == 0
+    asked = await desk.until(deal_id, lambda now: now.approval is not None)
+    assert asked.status is DealStatus.AWAITING_APPROVAL
+    await desk.command(deal_id, Command.CANCEL)
+    assert (await desk.end(deal_id)).status is DealStatus.REJECTED
+
+
+async def test_a_deal_above_five_million_takes_a_senior_trader_and_two_people(desk: Desk) -> None:
+    request = desk.request(working_liquidity="1700")
+    trader, senior = await desk.as_("trader"), await desk.as_("senior")
+    denied = await desk.orders.start(trader, request, why="a test", command_id=uuid4().hex)
+    assert denied.status is DealStatus.DENIED
+    assert denied.problem is not None
+    assert denied.problem.code == Denial.SENIOR_TRADER
+    assert denied.problem.limit == "5,000,000 USD"
+    again = desk.request(working_liquidity="1700")
+    view = await desk.orders.start(senior, again, why="a test", command_id=uuid4().hex)
+    assert view.desk_approval is not None, view.problem
+    assert (view.desk_approval.needed, view.desk_approval.initiator) == (2, "senior")
+    await done(desk, *approving(again.deal_id, "approver-1"))
+    await refused(desk, Denial.APPROVAL_GIVEN, *approving(again.deal_id, "approver-1"))
+    still = await desk.deals.view(again.deal_id)
+    assert still.desk_approval is not None
+    assert still.desk_approval.missing == 1
+    said = await done(desk, *approving(again.deal_id, "approver-2"))
+    assert [each["approver"] for each in said["given"]] == ["approver-1", "approver-2"]
+    await desk.command(again.deal_id, Command.CANCEL)
+    assert (await desk.end(again.deal_id)).status is DealStatus.REJECTED
+
+
+async def test_an_approved_deal_runs_by_the_version_that_it_was_admitted_by(
+    desk: Desk, low: int, tmp_path: Path
+) -> None:
+    view = await waiting(desk)
+    assert view.policy_version == low
+    deal_id = view.request.deal_id
+    deny = ('effect = "allow"', 'effect = "deny"')
+    newer = await put_in_force(desk, tmp_path, *LOW, deny)
+    denied = await desk.start()
+    assert denied.problem is not None
+    assert denied.problem.code == Denial.POLICY_RULE
+    await done(desk, *approving(deal_id, "approver-1"))
+    ended = await desk.end(deal_id)
+    assert (ended.status, ended.policy_version) == (DealStatus.COMPLETED, low)
+    assert newer > low
+
+
+async def test_whoever_started_it_does_not_approve_it_and_a_viewer_may_not(
+    desk: Desk, low: int
+) -> None:
+    assert low
+    view = await waiting(desk)
+    deal_id = view.request.deal_id
+    viewer = await run(desk, *approving(deal_id, "viewer"))
+    assert viewer.returncode == 4
+    own = await run(desk, *approving(deal_id, "desk"))
+    assert own.returncode == 4
+    assert "deals.approve" in own.stderr
+    await done(desk, *approving(deal_id, "approver-2", "reject"))
+    ended = await desk.end(deal_id)
+    assert ended.status is DealStatus.REJECTED
+    assert ended.problem is not None
+    assert ended.problem.message == "approver-2 rejects it: looked at it"
+
+
+async def test_what_is_not_approved_in_time_expires_with_nothing_moved(
+    desk: Desk, tmp_path: Path
+) -> None:
+    await put_in_force(desk, tmp_path, *LOW, ("expiry_seconds = 14_400", "expiry_seconds = 1"))
+    view = await waiting(desk)
+    ended = await desk.end(view.request.deal_id)
+    assert ended.status is DealStatus.EXPIRED
+    assert ended.problem is not None
+    assert ended.problem.code == Denial.APPROVAL_EXPIRED
+    assert ended.steps == ()
+    await put_in_force(desk, tmp_path)
+
+
+async def test_a_user_who_has_started_enough_is_denied_until_he_waits(
+    desk: Desk, tmp_path: Path
+) -> None:
+    await put_in_force(
+        desk,
+        tmp_path,
+        ("window_seconds = 3_600", "window_seconds = 1"),
+        ('max_usd = "250_000_000"', 'max_usd = "40_000"'),
+    )
+    first, second = await asyncio.gather(desk.start(), desk.start())
+    by_status = {view.status: view for view in (first, second)}
+    denied = by_status[DealStatus.DENIED]
+    assert denied.problem is not None
+    assert denied.problem.code == Denial.VELOCITY_USER_USD
+    await put_in_force(desk, tmp_path)
+    assert (await desk.end(by_status[DealStatus.EXECUTING].request.deal_id)).status is (
+        DealStatus.COMPLETED
+    )
+
+
+async def test_an_approval_of_something_else_does_not_count(desk: Desk, low: int) -> None:
+    assert low
+    view = await waiting(desk)
+    approver = await desk.as_("approver-1")
+    with pytest.raises(PolicyDenied) as caught:
+        await desk.orders.decide(
+            approver,
+            view.request.deal_id,
+            reject=False,
+            binding_digest="0" * 64,
+            why="a test",
+            command_id=uuid4().hex,
+        )
+    assert caught.value.problem.code == Denial.APPROVAL_OTHER
+    await desk.command(view.request.deal_id, Command.CANCEL)
+    assert (await desk.end(view.request.deal_id)).status is DealStatus.REJECTED
