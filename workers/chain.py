@@ -16,6 +16,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
 from activities.approvals.safes import Safes
+from activities.dryrun.activities import DryRuns
 from activities.operations.standing import Operations
 from activities.protocols.activities import ProtocolReads
 from activities.protocols.reader import ChainReader
@@ -74,6 +75,7 @@ async def build(
         reads = ProtocolReads(reader)
         safes = Safes(reader, pool)
         operations = Operations(reader)
+        dry_runs = DryRuns(reader, rpc, settings.treasury_address)
         await stack.enter_async_context(_watching(engine.monitor(_teller(client), _filler(client))))
         workers.append(
             Worker(
@@ -92,6 +94,7 @@ async def build(
                     reads.read_market,
                     reads.read_position,
                     reads.watch_redemption,
+                    dry_runs.dry_run,
                     safes.propose_funding,
                     safes.watch_safe,
                     safes.check_signature,

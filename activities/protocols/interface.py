@@ -8,7 +8,7 @@ from temporalio import activity
 
 from domain.amounts import Units
 from domain.chains import ModuleProfile, Multisig
-from domain.deals import DealRequest
+from domain.deals import DealRequest, Step
 from domain.identifiers import Address, ChainId, ModuleId
 from domain.market import MarketSnapshot, RedemptionTerms
 from domain.policy import FreezePolicy
@@ -32,6 +32,11 @@ class MarketReading(_Model):
     module: ModuleProfile
     market: MarketSnapshot
     multisig: Multisig = Multisig()
+
+    def from_safe(self) -> "MarketReading":
+        """The same markets for a deal that a Safe funds, which takes more gas."""
+        gas = self.module.gas_units | {Step.FUND: self.multisig.fund_gas_units}
+        return self.model_copy(update={"module": self.module.model_copy(update={"gas_units": gas})})
 
 
 class ReadPosition(_Model):

@@ -6,7 +6,7 @@ from typing import Any, Final
 from activities.protocols import aave, erc20, multicall, redemption, uniswap
 from activities.protocols.multicall import Read
 from activities.protocols.ticks import PoolReading, pool_snapshot, words_to_read
-from activities.rpc.client import Rpc, RpcCall
+from activities.rpc.client import Questions, RpcCall
 from activities.rpc.fees import FeeLevel, fee_level, price_call
 from domain.amounts import ETHER_DECIMALS
 from domain.chains import ChainProfile, ModuleProfile
@@ -34,12 +34,18 @@ class Look:
 class ChainReader:
     """Reads one chain through its Multicall3; keeps what never changes."""
 
-    def __init__(self, profile: ChainProfile, rpc: Rpc) -> None:
+    def __init__(self, profile: ChainProfile, rpc: Questions) -> None:
         """Take the chain's profile and its connection."""
         self.profile = profile
         self.rpc = rpc
         self._verified = False
         self._decimals: dict[Address, int] = {}
+
+    def over(self, rpc: Questions) -> "ChainReader":
+        """The same reader over another connection to the same chain; what is known stays known."""
+        reader = ChainReader(self.profile, rpc)
+        reader._verified, reader._decimals = self._verified, self._decimals
+        return reader
 
     async def verify(self) -> None:
         """Check once that the chain has every contract of the manifest.
@@ -68,7 +74,7 @@ class ChainReader:
         """The position at the newest block."""
         reads = self.position_reads(self.profile.module(module), account)
         decimals = await self._decimals_of(self.profile.module(module))
-        values = await self._read(reads)
+        values = await self.read(reads)
         return position_from(account, decimals, values)
 
     async def look(
@@ -202,13 +208,14 @@ class ChainReader:
         )
         zero_for_one = int(par, 16) < int(discount, 16)
         words = words_to_read(reading, zero_for_one=zero_for_one)
-        bitmaps = await self._read([Read(pool, uniswap.TICK_BITMAP, (word,)) for word in words])
+        bitmaps = await self.read([Read(pool, uniswap.TICK_BITMAP, (word,)) for word in words])
         ticks = reading.initialized(words, [int(b[0]) for b in bitmaps])
-        details = await self._read([Read(pool, uniswap.TICKS, (tick,)) for tick in ticks])
+        details = await self.read([Read(pool, uniswap.TICKS, (tick,)) for tick in ticks])
         nets = dict(zip(ticks, (int(detail[1]) for detail in details), strict=True))
         return pool_snapshot(reading, nets, words, terms.pool_fee, zero_for_one=zero_for_one)
 
-    async def _read(self, reads: list[Read]) -> list[tuple[Any, ...]]:
+    async def read(self, reads: list[Read]) -> list[tuple[Any, ...]]:
+        """What these reads return at the newest block. Raises `Unavailable`."""
         if not reads:
             return []
         (answer,) = await self.rpc.batch([self.read_call(reads)])
@@ -218,7 +225,7 @@ class ChainReader:
         token = self.profile.contract(terms.par_token)
         if token not in self._decimals:
             discount = self.profile.contract(terms.discount_token)
-            (par,), (other,) = await self._read(
+            (par,), (other,) = await self.read(
                 [Read(token, erc20.DECIMALS), Read(discount, erc20.DECIMALS)]
             )
             if par != other or par > 2 * ETHER_DECIMALS:

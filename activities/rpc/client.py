@@ -4,6 +4,7 @@ Nothing is sent twice by itself: what is retried, and when, is the engine's deci
 reason for doing without web3's provider, which also opens a new connection for every request.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,15 +19,47 @@ from domain.chains import ChainProfile
 from domain.errors import Unavailable
 from domain.masking import mask
 
-__all__ = ["Rpc", "RpcCall", "RpcError"]
+__all__ = ["Questions", "Rpc", "RpcCall", "RpcError"]
 
 
-class Rpc:
+class Questions(ABC):
+    """What may be asked of a chain by whoever only looks."""
+
+    def __init__(self, profile: ChainProfile) -> None:
+        """Take the chain's profile."""
+        self.chain_id = profile.chain_id
+
+    @abstractmethod
+    async def batch(self, calls: list[RpcCall]) -> list[Any]:
+        """The answers in the order of the calls, node errors as `RpcError` values.
+
+        Raises `Unavailable` when nobody answers.
+        """
+
+    async def call(self, method: str, *params: Any) -> Any:  # noqa: ANN401 - JSON of any shape
+        """One answer. Raises as `batch`, and `Unavailable` if the node answers with an error."""
+        (answer,) = await self.batch([RpcCall(method, params)])
+        return self.expect(answer)
+
+    def expect(self, answer: Any) -> Any:  # noqa: ANN401 - JSON of any shape
+        """The answer itself, or `Unavailable` if it is a node's error."""
+        if isinstance(answer, RpcError):
+            raise Unavailable(
+                f"the node of chain {self.chain_id} answers with an error",
+                field="endpoints",
+                value=self.chain_id,
+                actual=f"{answer.code} {answer.message}",
+                next_action="check the endpoints with `deal config check`",
+            )
+        return answer
+
+
+class Rpc(Questions):
     """All endpoints of one chain. Reads go to a good one, transactions to all of them."""
 
     def __init__(self, profile: ChainProfile) -> None:
         """Take the endpoints of the profile; connections are made when they are needed."""
-        self.chain_id = profile.chain_id
+        super().__init__(profile)
         self._pool = EndpointPool(profile)
         self._sender = Sender()
 
@@ -37,11 +70,6 @@ class Rpc:
         of another chain and none ever was of this one.
         """
         return await self._pool.read(calls)
-
-    async def call(self, method: str, *params: Any) -> Any:  # noqa: ANN401 - JSON of any shape
-        """One answer. Raises as `batch`, and `Unavailable` if the node answers with an error."""
-        (answer,) = await self.batch([RpcCall(method, params)])
-        return self.expect(answer)
 
     async def everywhere(self, calls: list[RpcCall]) -> list[list[Any]]:
         """The answers of every endpoint that answers; raises as `batch` if none does."""
@@ -68,18 +96,6 @@ class Rpc:
     def status(self) -> list[EndpointStatus]:
         """How every endpoint stands, as far as is known without asking."""
         return self._pool.status()
-
-    def expect(self, answer: Any) -> Any:  # noqa: ANN401 - JSON of any shape
-        """The answer itself, or `Unavailable` if it is a node's error."""
-        if isinstance(answer, RpcError):
-            raise Unavailable(
-                f"the node of chain {self.chain_id} answers with an error",
-                field="endpoints",
-                value=self.chain_id,
-                actual=f"{answer.code} {answer.message}",
-                next_action="check the endpoints with `deal config check`",
-            )
-        return answer
 
     async def close(self) -> None:
         """Close the kept connections, and give up what is still being sent."""

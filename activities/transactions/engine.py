@@ -30,7 +30,8 @@ from activities.transactions.interface import (
 from activities.transactions.monitor import ChainMonitor, Fill, Surroundings, Tell
 from activities.transactions.outbidding import Outbidder
 from activities.transactions.outcomes import OutcomeReader
-from activities.transactions.prepare import DraftBuilder, Preparer
+from activities.transactions.planning import DraftBuilder
+from activities.transactions.prepare import Preparer
 from activities.transactions.promises import Promises
 from activities.transactions.replacing import Replacer
 from activities.transactions.store import Pool, TransactionStore

@@ -16,7 +16,7 @@ from eth_abi.exceptions import DecodingError
 from activities.protocols.abi import Function
 from activities.protocols.balances import BalanceReader
 from activities.protocols.multicall import GET_ETH_BALANCE, Read
-from activities.rpc.client import Rpc, RpcCall, RpcError
+from activities.rpc.client import Questions, RpcCall, RpcError
 from activities.transactions.trials import NO_ETHER, Simulation, Trial, reverting, too_poor
 from domain.chains import ChainProfile
 from domain.errors import SimulationFailed, Unavailable
@@ -52,7 +52,7 @@ class _Result:
 class Executor:
     """Tries batches out through the executor's code."""
 
-    def __init__(self, profile: ChainProfile, rpc: Rpc) -> None:
+    def __init__(self, profile: ChainProfile, rpc: Questions) -> None:
         """Take the chain's contracts and its endpoints."""
         self._profile = profile
         self._rpc = rpc

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from activities.rpc.client import Rpc, RpcCall
+from activities.rpc.client import Questions, RpcCall
 from domain.chains import ChainProfile
 
 NO_BLOCK: Final = -1
@@ -25,7 +25,7 @@ def final_block_call(profile: ChainProfile) -> RpcCall:
     return RpcCall("eth_getBlockByNumber", (which, False))
 
 
-async def final_head(rpc: Rpc, profile: ChainProfile) -> int:
+async def final_head(rpc: Questions, profile: ChainProfile) -> int:
     """The newest block that cannot be undone, -1 if there is none; raises `Unavailable`."""
     call = final_block_call(profile)
     block: dict[str, Any] | None = await rpc.call(call.method, *call.params)

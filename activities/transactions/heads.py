@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import structlog
 
-from activities.rpc.client import Rpc, RpcCall
+from activities.rpc.client import Questions, RpcCall
 from domain.errors import Unavailable
 
 _log = structlog.get_logger(__name__)
@@ -23,7 +23,7 @@ class HeadWatcher:
     only look at the chain when there is something of its own.
     """
 
-    def __init__(self, rpc: Rpc, interval_seconds: float) -> None:
+    def __init__(self, rpc: Questions, interval_seconds: float) -> None:
         """Take the chain's connection and how often to ask."""
         self._rpc = rpc
         self._interval = interval_seconds

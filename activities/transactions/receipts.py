@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from activities.protocols.effects import EffectReader, movements_of
-from activities.rpc.client import Rpc, RpcCall, RpcError
+from activities.rpc.client import Questions, RpcCall, RpcError
 from activities.transactions.store import Attempt
 from domain.identifiers import Address
 from domain.tracking import Receipt
@@ -54,7 +54,7 @@ class Sighting:
 
 
 async def look_for(
-    rpc: Rpc, batch: PreparedBatch, attempts: list[Attempt], extra: RpcCall
+    rpc: Questions, batch: PreparedBatch, attempts: list[Attempt], extra: RpcCall
 ) -> Sighting:
     """Look for receipts of all attempts; raises `Unavailable`.
 

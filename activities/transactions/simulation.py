@@ -5,7 +5,7 @@ import time
 from typing import Any, Final
 
 from activities.protocols.effects import EffectReader, movements_of
-from activities.rpc.client import Rpc, RpcCall, RpcError
+from activities.rpc.client import Questions, RpcCall, RpcError
 from activities.transactions.executor import Executor
 from activities.transactions.trials import NO_ETHER, Simulation, Trial, reverting, too_poor
 from domain.chains import ChainProfile
@@ -26,7 +26,7 @@ _ASK_AGAIN_SECONDS: Final = 600.0
 class Simulator:
     """Simulates on one chain; remembers for a while that its nodes lack the method."""
 
-    def __init__(self, profile: ChainProfile, rpc: Rpc) -> None:
+    def __init__(self, profile: ChainProfile, rpc: Questions) -> None:
         """Take the chain's contracts and its endpoints."""
         self._profile = profile
         self._rpc = rpc
@@ -41,7 +41,7 @@ class Simulator:
         """
         if time.monotonic() >= self._missing_until:
             (answer,) = await self._rpc.batch([_request(trial)])
-            if not _is_unknown(answer):
+            if not is_unknown(answer):
                 return await self._read(trial, answer)
             self._missing_until = time.monotonic() + _ASK_AGAIN_SECONDS
         return await self._executor.simulate(trial)
@@ -91,7 +91,7 @@ def _request(trial: Trial) -> RpcCall:
     return RpcCall(_METHOD, (order, hex(trial.block_number)))
 
 
-def _is_unknown(answer: Any) -> bool:  # noqa: ANN401 - JSON of any shape
+def is_unknown(answer: Any) -> bool:  # noqa: ANN401 - JSON of any shape
     """Whether the node says that it does not know the method."""
     return isinstance(answer, RpcError) and (
         answer.code == _METHOD_NOT_FOUND or _UNKNOWN_METHOD.search(answer.message) is not None

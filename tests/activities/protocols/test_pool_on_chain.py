@@ -54,7 +54,7 @@ async def quotes(
     answers = [
         answer
         for start in range(0, len(reads), 20)
-        for answer in await reader._read(reads[start : start + 20])
+        for answer in await reader.read(reads[start : start + 20])
     ]
     return [(int(answer[0]), int(answer[1])) for answer in answers]
 

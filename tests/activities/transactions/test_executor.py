@@ -10,7 +10,7 @@ from activities.protocols import erc20
 from activities.protocols.drafts import Call
 from activities.protocols.steps import StepBuilder
 from activities.transactions import simulation
-from activities.transactions.prepare import _trial
+from activities.transactions.planning import _trial
 from activities.transactions.simulation import Simulator
 from activities.transactions.trials import Simulation, Trial
 from deploy.chain.executor import executor_text
