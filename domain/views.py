@@ -12,6 +12,7 @@ from domain.desk_approvals import DeskApproval
 from domain.errors import Problem
 from domain.freezes import Freeze
 from domain.identifiers import Address
+from domain.predictions import Comparison, Prediction, Realised
 from domain.settlement import Settlement
 from domain.sizing import Sizing
 from domain.transactions import StepOutcome
@@ -54,5 +55,16 @@ class DealView(BaseModel):
     """Who took the deal over, if somebody had to, and what was left."""
     problem: Problem | None = None
     """Why the deal was denied, is unwinding or stuck."""
+    prediction: Prediction | None = None
+    """What a dry run at its admission said that it would do."""
+    realised: Realised | None = None
+    """What it has done, once it has ended and if it was predicted."""
     created_at: datetime
     updated_at: datetime
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """Predicted against realised, if there are both."""
+        if self.prediction is None or self.realised is None:
+            return None
+        return Comparison(predicted=self.prediction, realised=self.realised)

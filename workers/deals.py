@@ -22,6 +22,7 @@ from workers.runtime.settings import CodecSettings, DealsWorkerSettings
 from workflows.chain.fill import FillNonceWorkflow
 from workflows.chain.release import ReleaseChainWorkflow
 from workflows.deal.workflow import TASK_QUEUE, DealWorkflow
+from workflows.dryrun.workflow import DryRunWorkflow
 from workflows.keys.requests import (
     ListKeysWorkflow,
     ReinstateKeyWorkflow,
@@ -38,6 +39,7 @@ _STICKY_FOR = timedelta(seconds=2)
 
 WORKFLOWS: Final = (
     DealWorkflow,
+    DryRunWorkflow,
     FillNonceWorkflow,
     ReleaseChainWorkflow,
     ListKeysWorkflow,
@@ -58,6 +60,7 @@ WORKFLOW_RUNNER = SandboxedWorkflowRunner(
         "activities.control.interface",
         "activities.custody.interface",
         "activities.deals.interface",
+        "activities.dryrun.interface",
         "activities.payloads.interface",
         "activities.operations.interface",
         "activities.protocols.interface",

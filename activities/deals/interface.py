@@ -7,19 +7,23 @@ from pydantic import BaseModel, ConfigDict, Field
 from temporalio import activity
 
 from domain.causes import Cause
+from domain.predictions import Prediction, Realised
 from domain.views import DealView, StepView
 
 
 class DealRecord(BaseModel):
     """What changed: the deal as it stands, and the step that just ended, if one did.
 
-    `view.steps` is empty here; steps are recorded one by one.
+    `view.steps` is empty here; steps are recorded one by one. So are what it is predicted to do,
+    when that is known, and what it has done, in the end.
     """
 
     model_config = ConfigDict(frozen=True)
 
     view: DealView
     step: StepView | None = None
+    prediction: Prediction | None = None
+    realised: Realised | None = None
     run_id: str = ""
     """The run of the workflow, and below how long its history was when the task began that says
     this. A task can be lost after it has recorded something; the one that replaces it knows more.

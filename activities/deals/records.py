@@ -77,6 +77,20 @@ WITH given AS (
         ltv_bps = excluded.ltv_bps,
         outcome = excluded.outcome,
         updated_at = now()
+), predicted AS (
+    INSERT INTO control.predictions AS known (deal_id, bank, predicted, digest)
+    SELECT given.deal_id, given.bank, %(prediction)s::jsonb, %(prediction_digest)s::text
+    FROM written, given WHERE %(prediction)s::jsonb IS NOT NULL
+    ON CONFLICT (deal_id) DO UPDATE SET
+        predicted = excluded.predicted,
+        digest = excluded.digest,
+        predicted_at = clock_timestamp()
+), realised AS (
+    UPDATE control.predictions AS known SET
+        realised = %(realised)s::jsonb,
+        realised_at = clock_timestamp()
+    FROM written, given
+    WHERE known.deal_id = given.deal_id AND %(realised)s::jsonb IS NOT NULL
 )
 SELECT
     EXISTS (SELECT FROM written),
@@ -110,7 +124,11 @@ class Records(RecordActivities):
         """
         view = record.view
         steps = [] if record.step is None else [_step_row(record.step)]
-        parameters = {"deal": _jsonb(_deal_row(record)), "steps": _jsonb(steps)}
+        parameters = {
+            "deal": _jsonb(_deal_row(record)),
+            "steps": _jsonb(steps),
+            **_predicted(record),
+        }
         try:
             async with self._pool.connection() as connection:
                 answer = await (await connection.execute(_RECORD, parameters)).fetchone()
@@ -176,7 +194,9 @@ def _deal_row(record: DealRecord) -> dict[str, Any]:
     """The row of `deals.deals`, as JSON."""
     view = record.view
     request = view.request
-    fields = view.model_dump(mode="json", exclude={"steps", "settlement", "request"})
+    fields = view.model_dump(
+        mode="json", exclude={"steps", "settlement", "request", "prediction", "realised"}
+    )
     settlement = view.settlement
     return fields | {
         "run_id": record.run_id,
@@ -196,6 +216,16 @@ def _deal_row(record: DealRecord) -> dict[str, Any]:
         "settlement_ether_wei": settlement and settlement.ether_wei,
         "settlement_par": settlement and settlement.par,
         "settlement_profit_usd8": settlement and settlement.profit_usd8,
+    }
+
+
+def _predicted(record: DealRecord) -> dict[str, Any]:
+    """The columns of `control.predictions`; nothing is written of what is None."""
+    prediction, realised = record.prediction, record.realised
+    return {
+        "prediction": prediction and Jsonb(prediction.model_dump(mode="json")),
+        "prediction_digest": prediction and prediction.digest(),
+        "realised": realised and Jsonb(realised.model_dump(mode="json")),
     }
 
 

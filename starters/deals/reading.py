@@ -32,8 +32,8 @@ SELECT {_COLUMNS}, (
         ) ORDER BY version
     ), '[]'::jsonb)
     FROM deals.deal_steps AS step WHERE step.deal_id = deal.deal_id
-) AS steps
-FROM deals.deals AS deal WHERE deal_id = %s
+) AS steps, predicted AS prediction, realised
+FROM deals.deals AS deal LEFT JOIN control.predictions USING (deal_id) WHERE deal_id = %s
 """  # noqa: S608 - put together from constants only
 
 _LIST: Final = f"SELECT {_COLUMNS} FROM deals.deals"  # noqa: S608 - a constant

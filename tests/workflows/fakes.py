@@ -48,6 +48,7 @@ from activities.custody.interface import (
     VerifyJournal,
 )
 from activities.deals.interface import DealRecord, RecordActivities
+from activities.dryrun.interface import DryRun, DryRunActivities, DryRunResult
 from activities.protocols.interface import (
     MarketReading,
     ProtocolActivities,
@@ -93,8 +94,9 @@ from domain.identifiers import Address, ChainId, DealId, ModuleId
 from domain.identity import PrincipalId
 from domain.policy import ExitPolicy, FreezePolicy, HaltPolicy, PinnedPolicy
 from domain.positions import Position
+from domain.predictions import Prediction
 from domain.safe import SafeTransaction
-from domain.sizing import Sizing
+from domain.sizing import Sizing, size_deal
 from domain.tracking import Receipt
 from domain.transactions import (
     Asset,
@@ -205,6 +207,9 @@ class Script:
     delivered: list[DeliverBatch] = field(default_factory=list)
     sent: list[SendAttempts] = field(default_factory=list)
     """What was sent beside the deliveries."""
+    unpredictable: DealError | None = None
+    """Why it cannot be run dry."""
+    dry_runs: list[DryRun] = field(default_factory=list)
     retired: list[RetireAccount] = field(default_factory=list)
     retiring_fails: DealError | None = None
     reads: int = 0
@@ -277,6 +282,36 @@ class FakeReads(ProtocolActivities):
             await asyncio.sleep(0.02)
         terms = _READING.market.redemption.model_copy(update={"frozen": script.frozen})
         return RedemptionWatched(terms=terms, open=not script.frozen)
+
+
+PREDICTION: Final = Prediction(
+    steps=(),
+    gas=7 * GAS,
+    gas_cost_wei=7 * GAS * GAS_PRICE,
+    max_ltv_bps=2_000,
+    max_exposure_bps=2_100,
+    duration_seconds=8,
+    profit_usd8=5 * 10**8,
+    chain_id=CHAIN,
+    block_number=1,
+    block_hash="0x01",
+    timestamp=1_700_000_000,
+    gas_price_wei=GAS_PRICE,
+    pool_price_e18=10**18,
+)
+
+
+class FakeDryRuns(DryRunActivities):
+    """The same prediction for all."""
+
+    @activity.defn
+    async def dry_run(self, order: DryRun) -> DryRunResult:
+        script = scripts[order.request.deal_id]
+        script.dry_runs.append(order)
+        if script.unpredictable is not None:
+            raise application_error(script.unpredictable)
+        sizing = order.sizing or size_deal(order.request, _READING.module, _READING.market)
+        return DryRunResult(prediction=PREDICTION, sizing=sizing)
 
 
 class FakeEngine(TransactionActivities):

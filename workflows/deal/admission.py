@@ -16,7 +16,7 @@ from activities.signing.interface import (
 )
 from domain.approvals import Funding
 from domain.chains import Multisig
-from domain.deals import DealStatus, Step, digest_of
+from domain.deals import DealStatus
 from domain.errors import DealError
 from domain.sizing import size_deal
 from workflows.deal import options
@@ -24,6 +24,7 @@ from workflows.deal.approval import ApprovalEnded, OwnersApproval
 from workflows.deal.desk_approval import DeskApprovals
 from workflows.deal.failures import DealFailure, problem_of
 from workflows.deal.looking import read_market
+from workflows.deal.predicting import predict, predict_beside
 from workflows.deal.recording import Recording
 from workflows.deal.reservation import admit, release, reserve
 from workflows.deal.state import DealState
@@ -105,12 +106,17 @@ class Admission:
         admitted, funding = await self._admitted(reading)
         if funding is not None and funding.owners_decide:
             accounts = await self._bind_to_safe()
-            reading = _from_safe(await read_market(deal, accounts.treasury, options.ADMISSION))
+            reading = await read_market(deal, accounts.treasury, options.ADMISSION)
+            reading = reading.from_safe()
         deal.sizing = size_deal(deal.request, reading.module, reading.market)
         deal.account, deal.treasury = accounts.account, accounts.treasury
         deal.module = reading.module
+        from_safe = funding is not None and funding.owners_decide
         if admitted is not None and admitted.approvals_needed:
-            await self.desk.ask(digest_of(deal.sizing))
+            prediction = await predict(deal, from_safe=from_safe)
+            await self.desk.ask(prediction.digest())
+        elif deal.controlled:
+            predict_beside(deal, from_safe=from_safe)
         if funding is not None and funding.owners_decide:
             self._ask_owners = partial(self._propose, funding, accounts, reading.multisig)
             if deal.desk_approval is None:
@@ -158,10 +164,3 @@ class Admission:
             self._deal, funding, accounts.fee, self._recording.tell_on_record
         )
         await self.owners.propose(multisig.expiry)
-
-
-def _from_safe(reading: MarketReading) -> MarketReading:
-    """The same markets for a deal that a Safe funds, which takes more gas."""
-    gas = reading.module.gas_units | {Step.FUND: reading.multisig.fund_gas_units}
-    module = reading.module.model_copy(update={"gas_units": gas})
-    return reading.model_copy(update={"module": module})

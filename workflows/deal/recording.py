@@ -7,12 +7,14 @@ from temporalio.exceptions import ActivityError
 
 from activities.deals.interface import DealRecord, RecordActivities
 from domain.deals import CLOSED, DealStatus
+from domain.predictions import Prediction
 from domain.settlement import settle
 from domain.views import StepView
 from workflows.deal import options
 from workflows.deal.failures import problem_of
 from workflows.deal.hearing import Hearing
 from workflows.deal.messages import CommandMessage, OwnerMessage
+from workflows.deal.predicting import compare
 from workflows.deal.state import DealState
 from workflows.deal.story import details_of
 
@@ -27,6 +29,7 @@ class Recording:
         """Take the deal."""
         self._deal = deal
         self._hearing = Hearing()
+        self._recorded: Prediction | None = None
 
     def heard(self, message: CommandMessage | OwnerMessage) -> None:
         """Keep who has the next change made, and why: the records say so beside it."""
@@ -51,6 +54,7 @@ class Recording:
         if self._deal.position is not None:
             outcomes = [step.outcome for step in self._deal.steps]
             self._deal.settlement = settle(outcomes, self._deal.position)
+        await compare(self._deal)
         await self.move(status, doing)
 
     async def executed(self, step: StepView) -> None:
@@ -65,9 +69,12 @@ class Recording:
         view = self._deal.view()
         workflow.set_current_details(details_of(view))
         info = workflow.info()
+        predicted = None if view.prediction == self._recorded else view.prediction
         record = DealRecord(
-            view=view.model_copy(update={"steps": ()}),
+            view=view.model_copy(update={"steps": (), "prediction": None, "realised": None}),
             step=step,
+            prediction=predicted,
+            realised=view.realised,
             run_id=info.run_id,
             history_length=info.get_current_history_length(),
             cause=None if step is not None else self._hearing.cause_of(view.status),
@@ -79,6 +86,7 @@ class Recording:
             # holds the deal where it is until the defect is mended.
             msg = f"the records refuse version {view.version}: {problem_of(error).message}"
             raise RuntimeError(msg) from error
+        self._recorded = view.prediction
 
 
 async def _write(record: DealRecord) -> None:

@@ -1,5 +1,6 @@
 """What a running deal knows, in one place; everything else is derived from it."""
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +17,7 @@ from domain.identifiers import Address
 from domain.launches import Launch
 from domain.policy import ExitPolicy, FreezePolicy, PinnedPolicy
 from domain.positions import Position
+from domain.predictions import Prediction, Realised
 from domain.settlement import Settlement
 from domain.sizing import Sizing
 from domain.tracking import Notice, Receipt, overturned, with_receipts
@@ -58,6 +60,10 @@ class DealState:
     rounds: dict[Step, int] = field(default_factory=dict)
     settlement: Settlement | None = None
     problem: Problem | None = None
+    predicting: asyncio.Task[None] | None = None
+    """The dry run that goes on beside the deal."""
+    prediction: Prediction | None = None
+    realised: Realised | None = None
     pause: CommandMessage | None = None
     cancel: CommandMessage | None = None
     """Somebody wants it unwound: by `cancel`, `unwind`, or by ending a freeze."""
@@ -169,6 +175,8 @@ class DealState:
             steps=tuple(self.steps),
             settlement=self.settlement,
             problem=self.problem,
+            prediction=self.prediction,
+            realised=self.realised,
             created_at=self.created_at,
             updated_at=self.updated_at,
         )

@@ -1,0 +1,1 @@
+"""Running a deal dry for somebody who asks."""
