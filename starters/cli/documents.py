@@ -5,6 +5,7 @@ from typing import Any
 
 from domain.deals import commands_for
 from domain.views import DealView
+from starters.cli.predictions import comparison_document
 
 
 def deal_document(
@@ -16,6 +17,7 @@ def deal_document(
     `commands` are those that the deal would take now. What is frozen is valued as of now.
     """
     document = view.model_dump(mode="json")
+    document["comparison"] = view.comparison and comparison_document(view.comparison)
     document["source"] = "workflow" if from_workflow else "records"
     if not from_workflow:
         document["age_seconds"] = round((datetime.now(UTC) - view.updated_at).total_seconds())

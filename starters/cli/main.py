@@ -133,9 +133,14 @@ def start(  # noqa: PLR0913 - the fields of a request
         typer.Option("--file", "-f", help="A request as JSON; options go before its fields."),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the deal to its end.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say what it would do, step by step; nothing is kept."),
+    ] = False,
     output: OutputOption = None,
 ) -> None:
     """Start a deal: print its sizing, or why it was refused."""
+    from starters.cli.start import run_dry
     from starters.cli.start import start as run
 
     options = {
@@ -150,7 +155,10 @@ def start(  # noqa: PLR0913 - the fields of a request
         "mode": mode,
         "max_fee_gwei": max_fee_gwei,
     }
-    run_async(run(options, file, settled(output), wait=wait))
+    if dry_run:
+        run_async(run_dry(options, file, settled(output)))
+    else:
+        run_async(run(options, file, settled(output), wait=wait))
 
 
 @app.command(name="list")

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import typer
+from rich.console import RenderableType
 from rich.text import Text
 
 from domain.deals import DealStatus
@@ -16,6 +17,7 @@ from domain.views import DealView
 from starters.cli import tables
 from starters.cli.documents import deal_document
 from starters.cli.output import Output, print_json, show
+from starters.cli.predictions import comparison_table, prediction_facts
 from starters.cli.session import caller, load_settings, records, require_deal
 from starters.deals.reading import Cursor, DealFilter, DealPage
 
@@ -63,10 +65,20 @@ def print_deal(view: DealView, web_ui: str | None, *, from_workflow: bool) -> No
         tables.approval_facts(view.approval) if view.approval else None,
         tables.steps_table(view.steps) if view.steps else None,
         tables.settlement_facts(view) if view.settlement else None,
+        *_predicted(view),
         tables.problem_facts(view.problem) if view.problem else None,
         Text(f"Web UI: {web_ui}", no_wrap=True, overflow="ignore") if web_ui else None,
     ]
     show(*(part for part in parts if part is not None))
+
+
+def _predicted(view: DealView) -> list[RenderableType]:
+    """Predicted against realised, or, until the deal has ended, what is predicted."""
+    if view.comparison is not None:
+        return [Text("predicted by the dry run, and realised"), comparison_table(view.comparison)]
+    if view.prediction is not None:
+        return [Text("predicted by the dry run"), prediction_facts(view.prediction)]
+    return []
 
 
 def parse_filter(  # noqa: PLR0913 - the options of the command
