@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from domain.deals import Command, DealStatus, digest_of
+from domain.deals import Command, DealStatus
 from domain.denials import Denial
 from domain.desk_approvals import DeskApproval, binding_digest
 from domain.errors import PolicyDenied, PostConditionFailed, TransactionReverted
@@ -19,7 +19,7 @@ from domain.views import DealView
 from tests.support.desk import eventually
 from tests.support.owners import KEYS, sign
 from tests.workflows.conftest import Theatre
-from tests.workflows.fakes import POLICY, Script
+from tests.workflows.fakes import POLICY, PREDICTION, Script
 from workflows.deal.messages import ApprovalMessage, OwnerMessage
 
 
@@ -81,7 +81,7 @@ async def test_a_deal_goes_on_when_enough_people_have_approved_it(theatre: Theat
     assert view.status is DealStatus.AWAITING_APPROVAL
     assert view.doing == "waiting for 2 approvals"
     assert approval.binding_digest == binding_digest(
-        view.request.digest(), POLICY.version, digest_of(view.sizing)
+        view.request.digest(), POLICY.version, PREDICTION.digest()
     )
     first = await say(theatre, script, view, "ann")
     assert (first.missing, [each.approver for each in first.given]) == (1, ["ann"])

@@ -8,7 +8,7 @@ import pytest
 from temporalio.client import WorkflowFailureError
 
 from activities.dryrun.interface import DryRun
-from domain.deals import DealStatus, Step
+from domain.deals import Command, DealStatus, Step
 from domain.errors import NoPrediction, RedemptionFrozen, SimulationFailed
 from tests.workflows.conftest import Theatre
 from tests.workflows.fakes import ACCOUNT, GAS, PREDICTION, TREASURY, Script
@@ -75,6 +75,33 @@ async def test_a_safe_that_pays_is_said_to(theatre: Theatre) -> None:
     script = Script(owners_decide=True, expiry_seconds=1)
     await theatre.run(script)
     assert [order.from_safe for order in script.dry_runs] == [True]
+
+
+async def test_what_people_approve_is_predicted_first_with_the_deals_own_account(
+    theatre: Theatre,
+) -> None:
+    script = Script(approvals_needed=1)
+    view = await theatre.start(script)
+    assert view.status is DealStatus.AWAITING_APPROVAL
+    assert view.prediction == PREDICTION
+    assert view.desk_approval is not None
+    assert view.desk_approval.prediction_digest == PREDICTION.digest()
+    assert [order.account for order in script.dry_runs] == [ACCOUNT]
+    await theatre.command(view.request.deal_id, Command.CANCEL)
+    ended = await theatre.end(view.request.deal_id)
+    assert (ended.status, ended.realised) == (DealStatus.REJECTED, None)
+
+
+@pytest.mark.parametrize("why", [NoPrediction, RedemptionFrozen])
+async def test_nobody_approves_what_cannot_be_predicted(
+    theatre: Theatre, why: type[NoPrediction]
+) -> None:
+    refusal = why("cannot be run dry", next_action="nothing")
+    script = Script(approvals_needed=1, unpredictable=refusal)
+    view = await theatre.start(script)
+    assert view.status is DealStatus.DENIED
+    assert view.problem == refusal.problem
+    assert script.ordered == []
 
 
 class TestDryRunWorkflow:
