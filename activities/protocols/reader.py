@@ -168,9 +168,7 @@ class ChainReader:
 
     async def redemption(self, module: ModuleId) -> RedemptionTerms:
         """The redemption module's terms at the newest block."""
-        return redemption_terms(
-            await self._read(self.redemption_reads(self.profile.module(module)))
-        )
+        return redemption_terms(await self.read(self.redemption_reads(self.profile.module(module))))
 
     def read_call(self, reads: list[Read], block: str = LATEST) -> RpcCall:
         """The one ``eth_call`` that performs these reads."""
