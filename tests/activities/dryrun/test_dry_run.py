@@ -276,7 +276,7 @@ class TestRefusals:
     ) -> None:
         more = {"cycles": 20, "gas_reserve_wei": ETHER}
         sizing = (await dry_run(desk)).sizing.model_copy(update=more)
-        push(desk.node, Fraction(99_930, 100_000))
+        push(desk.node, Fraction(99_939, 100_000))
         prediction = (await dry_run(desk, sizing=sizing)).prediction
         swaps = [step for step in prediction.steps if step.step is Step.SWAP]
         assert 1 <= len(swaps) < 20
