@@ -27,14 +27,14 @@ async def test_what_is_asked_for_is_what_the_deal_then_does(
     request = desk.request(chain_id=chain_id, mode=mode)
     before = Treasury.of(node, desk), node.nonce(desk.treasury, "pending")
     began = time.perf_counter()
-    foreseen = await dry_run(desk.client, request, None)
+    foreseen = await dry_run(desk.client, request, desk.caller)
     took = time.perf_counter() - began
     assert took < 5  # a fraction of a second where nothing else runs
     assert (Treasury.of(node, desk), node.nonce(desk.treasury, "pending")) == before
     assert desk.books.rows("SELECT 1 FROM deals.deals WHERE deal_id = %s", request.deal_id) == []
     assert desk.books.intents(request.deal_id) == []
 
-    await desk.deals.start(request)
+    await desk.begin(request)
     ended = await desk.end(request.deal_id)
     assert ended.status is DealStatus.COMPLETED
     assert ended.sizing is not None
@@ -62,8 +62,8 @@ async def test_what_is_asked_for_is_what_the_deal_then_does(
 async def test_what_a_deal_would_be_refused_for_is_what_the_dry_run_says(desk: Desk) -> None:
     request = desk.request(working_liquidity="999999")
     with pytest.raises(SizingRefused) as caught:
-        await dry_run(desk.client, request, None)
-    denied = await desk.deals.start(request)
+        await dry_run(desk.client, request, desk.caller)
+    denied = await desk.begin(request)
     assert denied.status is DealStatus.DENIED
     assert denied.problem is not None
     assert (caught.value.problem.code, caught.value.problem.field) == (
@@ -76,6 +76,6 @@ async def test_what_a_deal_would_be_refused_for_is_what_the_dry_run_says(desk: D
 async def test_a_frozen_redemption_is_told_before_the_deal(desk: Desk) -> None:
     node = desk.node()
     with node.frozen(), pytest.raises(DealError) as caught:
-        await dry_run(desk.client, desk.request(), None)
+        await dry_run(desk.client, desk.request(), desk.caller)
     assert caught.value.problem.field == "redemption_frozen"
     assert not isinstance(caught.value, NoPrediction)
