@@ -6,6 +6,7 @@ Those are imported when their command runs, so that help and completion come at 
 
 import os
 import sys
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -15,6 +16,7 @@ import typer
 from starters.cli import (
     api,
     approvals,
+    audit,
     codec,
     keys,
     local,
@@ -27,10 +29,13 @@ from starters.cli import (
 from starters.cli import chain as chain_commands
 from starters.cli.errors import DealGroup
 from starters.cli.options import (
+    BatchIdOption,
     CommandIdOption,
     DealIdArgument,
+    OptionalDealId,
     OutputOption,
     ReasonOption,
+    WhereOption,
     YesOption,
 )
 from starters.cli.output import Output, print_json, settled
@@ -55,6 +60,7 @@ app.add_typer(chain_commands.app, name="chain")
 app.add_typer(keys.app, name="keys")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(operation.app, name="operation")
+app.add_typer(audit.app, name="audit")
 app.add_typer(local.app, name="local")
 app.add_typer(codec.app, name="codec")
 app.add_typer(api.app, name="api")
@@ -220,42 +226,51 @@ def wait(
 
 
 @app.command()
-def pause(
-    deal_id: DealIdArgument,
-    reason: ReasonOption,
-    command_id: CommandIdOption = None,
+def pause(  # noqa: PLR0913 - the options of the command
+    deal_id: OptionalDealId = None,
     *,
+    reason: ReasonOption,
+    where: WhereOption = None,
+    batch_id: BatchIdOption = None,
+    command_id: CommandIdOption = None,
     yes: YesOption = False,
     output: OutputOption = None,
 ) -> None:
     """Stop a deal before its next step; the one under way is brought to its end."""
-    _give("pause", deal_id, reason, command_id=command_id, sure=yes, output=output)
+    chosen = _Chosen(deal_id, where, batch_id, command_id)
+    _give_chosen("pause", chosen, reason, sure=yes, output=output)
 
 
 @app.command()
-def resume(
-    deal_id: DealIdArgument,
-    reason: ReasonOption,
-    command_id: CommandIdOption = None,
+def resume(  # noqa: PLR0913 - the options of the command
+    deal_id: OptionalDealId = None,
     *,
+    reason: ReasonOption,
+    where: WhereOption = None,
+    batch_id: BatchIdOption = None,
+    command_id: CommandIdOption = None,
     yes: YesOption = False,
     output: OutputOption = None,
 ) -> None:
     """Let a paused deal go on."""
-    _give("resume", deal_id, reason, command_id=command_id, sure=yes, output=output)
+    chosen = _Chosen(deal_id, where, batch_id, command_id)
+    _give_chosen("resume", chosen, reason, sure=yes, output=output)
 
 
 @app.command()
-def cancel(
-    deal_id: DealIdArgument,
-    reason: ReasonOption,
-    command_id: CommandIdOption = None,
+def cancel(  # noqa: PLR0913 - the options of the command
+    deal_id: OptionalDealId = None,
     *,
+    reason: ReasonOption,
+    where: WhereOption = None,
+    batch_id: BatchIdOption = None,
+    command_id: CommandIdOption = None,
     yes: YesOption = False,
     output: OutputOption = None,
 ) -> None:
     """Unwind a deal from where it stands; all funds go back to the treasury."""
-    _give("cancel", deal_id, reason, command_id=command_id, sure=yes, output=output)
+    chosen = _Chosen(deal_id, where, batch_id, command_id)
+    _give_chosen("cancel", chosen, reason, sure=yes, output=output)
 
 
 @app.command()
@@ -272,16 +287,19 @@ def retry(
 
 
 @app.command()
-def unwind(
-    deal_id: DealIdArgument,
-    reason: ReasonOption,
-    command_id: CommandIdOption = None,
+def unwind(  # noqa: PLR0913 - the options of the command
+    deal_id: OptionalDealId = None,
     *,
+    reason: ReasonOption,
+    where: WhereOption = None,
+    batch_id: BatchIdOption = None,
+    command_id: CommandIdOption = None,
     yes: YesOption = False,
     output: OutputOption = None,
 ) -> None:
     """Bring a deal's funds home from any state in which it holds some."""
-    _give("unwind", deal_id, reason, command_id=command_id, sure=yes, output=output)
+    chosen = _Chosen(deal_id, where, batch_id, command_id)
+    _give_chosen("unwind", chosen, reason, sure=yes, output=output)
 
 
 @app.command()
@@ -374,6 +392,61 @@ def _give(  # noqa: PLR0913 - as the commands have them
             DealId(deal_id),
             reason=reason,
             command_id=command_id,
+            sure=sure,
+            output=settled(output),
+        )
+    )
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """Which deals a command is for: one, or those of a batch."""
+
+    deal_id: str | None
+    where: str | None
+    batch_id: str | None
+    command_id: str | None
+
+    def one(self) -> str | None:
+        """The deal, or None if it is a batch; raises `InvalidInput` unless it is clear which."""
+        from domain.errors import InvalidInput
+
+        if self.where is None and self.batch_id is None:
+            if self.deal_id is not None:
+                return self.deal_id
+            raise InvalidInput(
+                "no deal is named",
+                field="deal_id",
+                limit="ID, or --where with a filter",
+                next_action="name a deal, or give --where 'bank=... status=...'",
+            )
+        if self.deal_id is not None or self.command_id is not None:
+            raise InvalidInput(
+                "a batch takes its deals from --where, and their commands have ids of their own",
+                field="where",
+                limit="ID, or --where, or --batch-id alone",
+                next_action="leave out one of them",
+            )
+        return None
+
+
+def _give_chosen(
+    name: str, chosen: _Chosen, reason: str, *, sure: bool, output: Output | None
+) -> None:
+    from domain.deals import Command
+
+    deal_id = chosen.one()
+    if deal_id is not None:
+        _give(name, deal_id, reason, command_id=chosen.command_id, sure=sure, output=output)
+        return
+    from starters.cli.batch import give_to_many
+
+    run_async(
+        give_to_many(
+            Command(name),
+            where=chosen.where,
+            batch_id=chosen.batch_id,
+            reason=reason,
             sure=sure,
             output=settled(output),
         )

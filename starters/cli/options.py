@@ -8,6 +8,27 @@ from starters.cli.output import Output, remember
 
 DealIdArgument = Annotated[str, typer.Argument(metavar="ID", help="The deal's id.")]
 
+OptionalDealId = Annotated[str | None, typer.Argument(metavar="[ID]", help="The deal's id.")]
+
+WhereOption = Annotated[
+    str | None,
+    typer.Option(
+        "--where",
+        help="Instead of ID: all deals like that, such as 'bank=bank-one status=EXECUTING older=2h'"
+        " (also id, chain, module, quiet); they are shown before anything is done.",
+        show_default=False,
+    ),
+]
+
+BatchIdOption = Annotated[
+    str | None,
+    typer.Option(
+        "--batch-id",
+        help="The same id again goes on with the same batch [default: a new one].",
+        show_default=False,
+    ),
+]
+
 OutputOption = Annotated[
     Output | None,
     typer.Option(

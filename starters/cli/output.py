@@ -55,6 +55,13 @@ def console() -> "Console":
     return Console() if sys.stdout.isatty() else Console(width=_WIDE)
 
 
+def console_for_questions() -> "Console":
+    """Return where is printed what somebody is asked about: apart from the answer."""
+    from rich.console import Console  # noqa: PLC0415 - as above
+
+    return Console(stderr=True) if sys.stderr.isatty() else Console(stderr=True, width=_WIDE)
+
+
 def show(*parts: "RenderableType") -> None:
     """Print tables and text, one below the other."""
     printer = console()

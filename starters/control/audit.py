@@ -1,7 +1,7 @@
 """The audit trail: shown, exported, verified; each for callers who may, and their banks alone."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -151,7 +151,7 @@ class AuditTrail:
 
     async def export(
         self, caller: Caller, why: str, deal: DealId | None = None, kept_head: str | None = None
-    ) -> AsyncIterator[str]:
+    ) -> AsyncGenerator[str, None]:
         """Yield the whole trail, or what verifies a deal's rows, as JSON lines without their ends.
 
         Of a deal, from its first row, or from the head that was kept if that is earlier, to the

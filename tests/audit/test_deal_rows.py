@@ -341,3 +341,20 @@ async def test_the_command_of_another_deal_proves_nothing(pool: Pool, database: 
         ("deal unproved", "system"),
         ("mallory", "claimed"),
     ]
+
+
+NOT_WATCHED = {
+    "control.predictions",  # what a deal is expected to do, and did
+    "control.requests",  # answers of the API, for whoever asks again
+    "control.risk_increasing_steps",  # a constant, kept beside the code's
+}
+
+
+def test_every_table_of_who_may_do_what_is_watched(database: Database) -> None:
+    with psycopg.connect(database.owner) as connection:
+        rows = connection.execute(
+            "SELECT relation.oid::regclass::text FROM pg_class AS relation"
+            " WHERE relnamespace = 'control'::regnamespace AND relkind = 'r' AND NOT EXISTS"
+            " (SELECT FROM pg_trigger WHERE tgrelid = relation.oid AND tgname = 'noted')"
+        ).fetchall()
+    assert {name for (name,) in rows} <= NOT_WATCHED

@@ -2,96 +2,119 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from domain.deals import Command, DealStatus, Step
-from domain.identity import Caller, Principal, PrincipalId, Role, Via
-from starters.control.audit import AuditTrail
-from starters.control.database import ControlDatabase
-from starters.deals.database import single_connection
-from starters.local import postgres
-from tests.e2e.test_commands import walk_to
+from domain.views import DealView
+from starters.local.state import load_environment
 from tests.support.desk import Desk
 from workers.runtime.settings import PROJECT_ROOT
 
 SCRIPT = PROJECT_ROOT / "deploy" / "audit" / "verify.py"
-COMPLIANCE = Caller(
-    principal=Principal(
-        principal_id=PrincipalId("compliance"),
-        roles=frozenset({Role.COMPLIANCE}),
-        banks=frozenset({"*"}),
-    ),
-    via=Via.CLI,
-)
+Rows = list[dict[str, Any]]
 
 
-def verified(file: Path, *options: str) -> subprocess.CompletedProcess[str]:
+async def audit(desk: Desk, *arguments: str) -> str:
+    """What `deal audit` answers to somebody of compliance."""
+    folder = desk.stack.folder
+    command = [sys.executable, "-m", "starters.cli.main", "--as", "compliance", "audit"]
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [*command, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | load_environment(folder) | {"DEAL_LOCAL_DIR": str(folder)},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def verified(file: Path, *options: str) -> tuple[int, str]:
     """The script's answer, in a Python that sees none of our packages."""
     command = [sys.executable, "-I", "-S", str(SCRIPT), str(file), *options]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=file.parent)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=file.parent)
+    assert done.stderr == ""
+    return done.returncode, done.stdout
 
 
-async def test_the_trail_of_a_whole_deal_verifies_outside(desk: Desk, tmp_path: Path) -> None:
-    folder = desk.stack.folder
-    reading = single_connection(postgres.url(folder, "deal_reader"))
-    trail = AuditTrail(reading, ControlDatabase.at(postgres.url(folder, "deal_control")))
-    kept = (await trail.verify(COMPLIANCE)).head
+async def paused_and_resumed(desk: Desk) -> DealView:
+    """A deal that somebody paused and resumed, while another was cancelled beside it."""
     node = desk.node()
     with node.held():
-        deal_id = await walk_to(desk, Step.WRAP)
-        beside = await desk.start()
+        deal_id = (await desk.start()).request.deal_id
+        await desk.sent(deal_id, Step.FUND)
+        beside = (await desk.start()).request.deal_id
         await desk.command(deal_id, Command.PAUSE, f"pause-{deal_id}")
         node.mine()
         await desk.status(deal_id, DealStatus.PAUSED)
-    await desk.command(beside.request.deal_id, Command.CANCEL)
+    await desk.command(beside, Command.CANCEL)
     await desk.command(deal_id, Command.RESUME, f"resume-{deal_id}")
-    ended = await desk.end(deal_id)
+    ended, _ = await desk.ends(deal_id, beside)
     assert ended.status is DealStatus.COMPLETED
-    await desk.end(beside.request.deal_id)
+    return ended
 
-    lines = [line async for line in trail.export(COMPLIANCE, "an audit", deal_id, kept)]
+
+async def test_the_trail_of_a_whole_deal_verifies_outside(desk: Desk, tmp_path: Path) -> None:
+    kept = json.loads(await audit(desk, "verify", "-o", "json"))["head"]
+    ended = await paused_and_resumed(desk)
+    deal_id = ended.request.deal_id
     file = tmp_path / "deal.jsonl"
-    file.write_text("\n".join(lines) + "\n")
-    checked = verified(file, "--head", kept)
-    assert (checked.returncode, checked.stderr) == (0, "")
+    await audit(
+        desk, *("export", "--deal", deal_id, "--head", kept, "--reason", "x", "--file", str(file))
+    )
+    lines = file.read_text().splitlines()
     rows = [json.loads(line) for line in lines[1:]]
     own = [row for row in rows if "change" in row]
-    assert f"whole: {len(own)} rows of deal {deal_id}" in checked.stdout
+    code, said = verified(file, "--head", kept)
+    assert (code, f"whole: {len(own)} rows of deal {deal_id}" in said) == (0, True), said
     assert len(own) < len(rows), "the other deal's rows are between them"
-
-    told = [row for row in own if row["workflow_id"] is not None]
-    described = await desk.handle(deal_id).describe()
-    assert {row["workflow_id"] for row in told} == {described.id}
-    assert {row["run_id"] for row in told} == {described.run_id}
-    assert {row["request_digest"] for row in told} == {ended.request.digest()}
-    assert all(0 < row["event"] <= described.history_length for row in told)
-    events = [row["event"] for row in told]
-    assert events == sorted(events)
-
-    mined = [hash_ for row in own for hash_ in row["transaction_hashes"] or ()]
-    assert mined == [
-        each.transaction_hash for step in ended.steps for each in step.outcome.inclusions
-    ]
-    assert len(mined) >= 8
-
-    actions = [row["action"] for row in own]
-    assert actions[0] == "deal.requested"
-    assert [each for each in actions if each in {"deal.paused", "deal.completed"}] == [
-        "deal.paused",
-        "deal.completed",
-    ]
-    assert {"key.added", "key.retired", "deal.step", "deal.added"} <= set(actions)
-    for action, name in [("deal.paused", "pause"), ("deal.executing", "resume")]:
-        by_command = [row for row in own if row["command_id"] == f"{name}-{deal_id}"]
-        assert [row["action"] for row in by_command] == [action]
-        assert {(row["actor"], row["why"]) for row in by_command} == {("on-call", "a test")}
+    await check_facts(desk, ended, own)
 
     place = next(place for place, row in enumerate(rows, start=1) if "change" in row)
     lines[place] = json.dumps(rows[place - 1] | {"why": "another reason"})
     file.write_text("\n".join(lines))
-    broken = verified(file)
-    assert broken.returncode == 1
-    assert f"row {rows[place - 1]['sequence']} was changed" in broken.stdout
+    code, said = verified(file)
+    assert (code, f"row {rows[place - 1]['sequence']} was changed" in said) == (1, True)
+
+
+async def check_facts(desk: Desk, ended: DealView, own: Rows) -> None:
+    """Hold the rows against the deal, its workflow, and who gave the commands."""
+    deal_id = ended.request.deal_id
+    records = [row for row in own if row["workflow_id"] is not None]
+    described = await desk.handle(deal_id).describe()
+    assert {row["workflow_id"] for row in records} == {described.id}
+    assert {row["run_id"] for row in records} == {described.run_id}
+    assert {row["request_digest"] for row in records} == {ended.request.digest()}
+    events = [row["event"] for row in records]
+    assert events == sorted(events)
+    assert 0 < events[0] < events[-1] <= described.history_length
+    assert isinstance(records[-1]["policy_version"], int)
+
+    mined = [name for row in own for name in row["transaction_hashes"] or ()]
+    steps = [step.outcome.inclusions for step in ended.steps]
+    assert mined == [each.transaction_hash for inclusions in steps for each in inclusions]
+    assert len(mined) >= 8
+
+    actions = [row["action"] for row in own]
+    assert {"deal.step", "deal.completed", "key.added", "key.retired", "command.added"} <= set(
+        actions
+    )
+    caller = (str(desk.caller.who), "human", "cli")
+    started = next(row for row in own if row["action"] == "deal.requested")
+    assert (started["actor"], started["actor_kind"], started["via"]) == caller
+    for action, name in [("deal.paused", "pause"), ("deal.executing", "resume")]:
+        made = [
+            row
+            for row in own
+            if row["command_id"] == f"{name}-{deal_id}" and row["subject_kind"] == "deal"
+        ]
+        assert [row["action"] for row in made] == [action]
+        assert {(row["actor"], row["actor_kind"], row["via"]) for row in made} == {caller}
+        assert {row["why"] for row in made} == {"a test"}
