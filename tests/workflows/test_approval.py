@@ -24,7 +24,7 @@ from domain.transactions import Asset
 from domain.views import DealView
 from tests.support.desk import eventually
 from tests.support.owners import KEYS, sign
-from tests.workflows.conftest import Theatre
+from tests.workflows.conftest import LAUNCH, Theatre
 from tests.workflows.fakes import FEE, SAFE, Script
 from workflows.deal.messages import OwnerMessage, RejectionMessage
 
@@ -415,7 +415,7 @@ async def test_what_was_mined_in_vain_and_then_expires_is_settled_with_its_gas(
 async def test_a_pause_is_kept_until_it_is_taken_back(theatre: Theatre) -> None:
     script = _script(admitted_when=asyncio.Event())
     request = theatre.request(script)
-    starting = asyncio.create_task(theatre.deals.start(request))
+    starting = asyncio.create_task(theatre.deals.start(request, LAUNCH))
     await eventually(lambda: "open_account" in script.calls, "it has begun")
     await theatre.command(request.deal_id, Command.PAUSE)
     assert script.admitted_when is not None

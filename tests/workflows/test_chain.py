@@ -17,7 +17,7 @@ from domain.deals import Command, DealRequest, DealStatus, Step
 from domain.errors import DealError, NotAllowed, SigningRefused, TransactionReplaced
 from domain.tracking import Notice, Receipt
 from domain.views import DealView
-from tests.workflows.conftest import Theatre
+from tests.workflows.conftest import LAUNCH, Theatre
 from tests.workflows.fakes import (
     ACCOUNT,
     CHAIN,
@@ -80,7 +80,7 @@ class Held:
 
     async def reached(self) -> Held:
         """Start the deal and wait until it delivers that batch."""
-        await self.theatre.deals.start(self.request)
+        await self.theatre.deals.start(self.request, LAUNCH)
         async with asyncio.timeout(20):
             while self.key not in self.script.of("deliver"):  # noqa: ASYNC110 - nobody tells us
                 await asyncio.sleep(0.01)
@@ -248,7 +248,7 @@ class TestFinality:
         request = theatre.request(script)
         dearer = receipt(request, "fund/1/1", gas_used=GAS + 5, effective_gas_price=3 * GAS_PRICE)
         script.receipts = [(dearer,)]
-        await theatre.deals.start(request)
+        await theatre.deals.start(request, LAUNCH)
         ended = await theatre.end(request.deal_id)
         assert ended.status is DealStatus.COMPLETED
         assert ended.settlement is not None
@@ -263,7 +263,7 @@ class TestFinality:
         script = Script(final=False)
         request = theatre.request(script)
         script.receipts = [(receipt(request, "sweep/1/1", succeeded=False),)]
-        await theatre.deals.start(request)
+        await theatre.deals.start(request, LAUNCH)
         ended = await theatre.end(request.deal_id)
         assert ended.status is DealStatus.UNWOUND
         assert ended.problem is not None
@@ -284,7 +284,7 @@ class TestFinality:
             noting(what, key)
 
         script.note = what_was_swept_is_back  # type: ignore[method-assign]
-        await theatre.deals.start(request)
+        await theatre.deals.start(request, LAUNCH)
         ended = await theatre.end(request.deal_id)
         assert ended.status is DealStatus.UNWOUND
         swept_how_often = [key for key in script.of("deliver") if key.startswith("sweep")]

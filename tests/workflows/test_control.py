@@ -61,6 +61,17 @@ async def test_admission_is_asked_with_the_command_that_the_deal_was_started_by(
     assert [order.command_id for order in script.admissions] == ["c-17"]
 
 
+async def test_a_deal_that_no_command_has_started_is_denied_before_anything_is_done(
+    theatre: Theatre,
+) -> None:
+    script = Script()
+    view = await theatre.deals.start(theatre.request(script))
+    assert view.status is DealStatus.DENIED
+    assert view.problem is not None
+    assert view.problem.code == Denial.NO_COMMAND
+    assert script.calls == []
+
+
 async def test_a_deal_that_the_policy_denies_moves_nothing_and_says_why(theatre: Theatre) -> None:
     denied = PolicyDenied.because(Denial.POLICY_SIZE, field="value", limit="5 USD", actual="6 USD")
     script = Script(refused={("admit", ""): [denied]})

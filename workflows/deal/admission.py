@@ -17,7 +17,8 @@ from activities.signing.interface import (
 from domain.approvals import Funding
 from domain.chains import Multisig
 from domain.deals import DealStatus
-from domain.errors import DealError
+from domain.denials import Denial
+from domain.errors import DealError, PolicyDenied
 from domain.sizing import size_deal
 from workflows.deal import options
 from workflows.deal.approval import ApprovalEnded, OwnersApproval
@@ -101,6 +102,8 @@ class Admission:
 
     async def _size(self) -> None:
         deal = self._deal
+        if deal.controlled and deal.launch is None:
+            raise _not_by_command()
         accounts = await self._open_account()
         reading = await read_market(deal, accounts.treasury, options.ADMISSION)
         admitted, funding = await self._admitted(reading)
@@ -125,7 +128,7 @@ class Admission:
     async def _admitted(self, reading: MarketReading) -> tuple[Admitted | None, Funding | None]:
         """What the policy says, and whether the owners decide; deals from before ask neither."""
         deal = self._deal
-        if deal.launch is not None and deal.controlled:
+        if deal.controlled:
             admitted = await admit(deal, reading)
             deal.policy = admitted.policy
             deal.freeze_policy, deal.exit_policy = admitted.policy.freeze, admitted.policy.exit
@@ -164,3 +167,13 @@ class Admission:
             self._deal, funding, accounts.fee, self._recording.tell_on_record
         )
         await self.owners.propose(multisig.expiry)
+
+
+def _not_by_command() -> PolicyDenied:
+    """The error of a deal that somebody has started by hand."""
+    return PolicyDenied.because(
+        Denial.NO_COMMAND,
+        field="command_id",
+        limit="a command of somebody who has proved who he is",
+        actual="none",
+    )
