@@ -184,7 +184,7 @@ async def test_whoever_started_it_does_not_approve_it_and_a_viewer_may_not(
 async def test_what_is_not_approved_in_time_expires_with_nothing_moved(
     desk: Desk, tmp_path: Path
 ) -> None:
-    await put_in_force(desk, tmp_path, *LOW, ("expiry_seconds = 14_400", "expiry_seconds = 1"))
+    await put_in_force(desk, tmp_path, *LOW, ("expiry_seconds = 14_400", "expiry_seconds = 5"))
     view = await waiting(desk)
     ended = await desk.end(view.request.deal_id)
     assert ended.status is DealStatus.EXPIRED
@@ -197,21 +197,17 @@ async def test_what_is_not_approved_in_time_expires_with_nothing_moved(
 async def test_a_user_who_has_started_enough_is_denied_until_he_waits(
     desk: Desk, tmp_path: Path
 ) -> None:
-    await put_in_force(
-        desk,
-        tmp_path,
-        ("window_seconds = 3_600", "window_seconds = 1"),
-        ('max_usd = "250_000_000"', 'max_usd = "40_000"'),
-    )
-    first, second = await asyncio.gather(desk.start(), desk.start())
-    by_status = {view.status: view for view in (first, second)}
-    denied = by_status[DealStatus.DENIED]
+    await put_in_force(desk, tmp_path, ('max_usd = "250_000_000"', 'max_usd = "40_000"'))
+    trader = await desk.as_("trader")
+    first, second = desk.request(), desk.request()
+    begun = await desk.orders.start(trader, first, why="a test", command_id=uuid4().hex)
+    denied = await desk.orders.start(trader, second, why="a test", command_id=uuid4().hex)
+    await put_in_force(desk, tmp_path)
+    assert denied.status is DealStatus.DENIED
     assert denied.problem is not None
     assert denied.problem.code == Denial.VELOCITY_USER_USD
-    await put_in_force(desk, tmp_path)
-    assert (await desk.end(by_status[DealStatus.EXECUTING].request.deal_id)).status is (
-        DealStatus.COMPLETED
-    )
+    assert denied.problem.limit == "40,000 USD within 3,600 s"
+    assert (await desk.end(begun.request.deal_id)).status is DealStatus.COMPLETED
 
 
 async def test_an_approval_of_something_else_does_not_count(desk: Desk, low: int) -> None:
