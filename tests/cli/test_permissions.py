@@ -34,6 +34,7 @@ ASKED: dict[str, tuple[Permission, tuple[str, ...]]] = {
     "expire": (P.DEALS_EXPIRE, ("a", *WHY)),
     "adopt": (P.DEALS_ADOPT, ("a", *WHY)),
     "approvals": (P.DEALS_READ, ("a",)),
+    "approve": (P.DEALS_APPROVE, ("a", *WHY)),
     "sign": (P.DEALS_APPROVE, ("a", "--key-file", "k", "--yes")),
     "reject": (P.DEALS_APPROVE, ("a", "--key-file", "k", *WHY)),
     "tx list": (P.TX_READ, ()),
