@@ -17,7 +17,18 @@ from tests.control.people import caller
 WHY = ("--reason", "x", "--yes")
 CHANGE = ("--reason", "x")
 START = ("--id", "a", "--bank", "b", "--module", "usdtz", "--chain", "138", "--liquidity", "1")
-OPERATION = ("redemption_fee", "a", "--chain", "138", "--module", "usdtz", "--to", "1", *WHY)
+OPERATION = (
+    "redemption_fee",
+    "--id",
+    "a",
+    "--chain",
+    "138",
+    "--module",
+    "usdtz",
+    "--to",
+    "1",
+    *WHY,
+)
 P = Permission
 
 ASKED: dict[str, tuple[Permission, tuple[str, ...]]] = {
