@@ -25,7 +25,7 @@ from domain.policy import ExitPolicy, FreezePolicy
 from domain.views import DealView
 from tests.workflows.conftest import Theatre
 from tests.workflows.fakes import Script
-from workflows.deal import state, stepping
+from workflows.deal import stepping
 from workflows.deal.messages import AdoptMessage
 
 WAD = 10**18
@@ -57,6 +57,12 @@ def stuck_script(*, times: int = 1) -> Script:
     """A deal that cannot borrow, and not be settled either at first."""
     refused = {("prepare", f"settle/{n}/1"): [error(LimitExceeded)] for n in range(1, times + 1)}
     return Script(refused={("prepare", "borrow/1/1"): [error(LimitExceeded)], **refused})
+
+
+def by_policy(script: Script, **parts: FreezePolicy | ExitPolicy) -> Script:
+    """The script of a deal that was admitted by a policy with these parts."""
+    script.policy = script.policy.model_copy(update=parts)
+    return script
 
 
 async def in_status(theatre: Theatre, script: Script, status: DealStatus) -> DealId:
@@ -135,11 +141,9 @@ async def test_a_freeze_is_watched_by_one_activity_and_no_timer_is_in_the_histor
     assert frozen.frozen in recorded
 
 
-async def test_a_deal_that_is_frozen_for_too_long_unwinds_by_itself(
-    theatre: Theatre, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(state, "FREEZE", FreezePolicy(unwind_after_seconds=1))
-    ended = await theatre.run(frozen_script())
+async def test_a_deal_that_is_frozen_for_too_long_unwinds_by_itself(theatre: Theatre) -> None:
+    script = by_policy(frozen_script(), freeze=FreezePolicy(unwind_after_seconds=1))
+    ended = await theatre.run(script)
     assert ended.status is DealStatus.UNWOUND
     assert ended.problem is not None
     assert ended.problem.code == "redemption_frozen"
@@ -148,10 +152,9 @@ async def test_a_deal_that_is_frozen_for_too_long_unwinds_by_itself(
 
 
 async def test_a_deal_that_holds_on_reopening_waits_for_a_person_to_resume_it(
-    theatre: Theatre, monkeypatch: pytest.MonkeyPatch
+    theatre: Theatre,
 ) -> None:
-    monkeypatch.setattr(state, "FREEZE", FreezePolicy(on_reopen="hold"))
-    script = frozen_script()
+    script = by_policy(frozen_script(), freeze=FreezePolicy(on_reopen="hold"))
     deal_id = await in_status(theatre, script, DealStatus.FROZEN)
     script.frozen = False
     paused = await theatre.until(deal_id, lambda view: view.status is DealStatus.PAUSED)
@@ -187,13 +190,12 @@ async def test_expiring_a_deal_that_waits_for_owners_ends_it_with_nothing_moved(
 
 
 async def test_a_sale_takes_less_at_every_attempt_and_never_less_than_the_policy_says(
-    theatre: Theatre, monkeypatch: pytest.MonkeyPatch
+    theatre: Theatre,
 ) -> None:
     policy = ExitPolicy(
         first_slippage_bps=10, step_slippage_bps=40, max_slippage_bps=100, attempts=4
     )
-    monkeypatch.setattr(state, "EXIT", policy)
-    script = frozen_script()
+    script = by_policy(frozen_script(), exit=policy)
     script.refused |= {
         ("prepare", f"unwind/1/{n}"): [error(SimulationFailed)] for n in (1, 2, 3, 4)
     }
@@ -215,13 +217,12 @@ async def test_a_sale_takes_less_at_every_attempt_and_never_less_than_the_policy
 
 
 async def test_the_bounds_of_a_sale_widen_step_by_step(
-    theatre: Theatre, monkeypatch: pytest.MonkeyPatch
+    theatre: Theatre,
 ) -> None:
     policy = ExitPolicy(
         first_slippage_bps=10, step_slippage_bps=40, max_slippage_bps=100, attempts=5
     )
-    monkeypatch.setattr(state, "EXIT", policy)
-    script = frozen_script()
+    script = by_policy(frozen_script(), exit=policy)
     script.outcomes |= {f"unwind/1/{n}": error(TransactionReverted) for n in (1, 2, 3, 4)}
     deal_id = await in_status(theatre, script, DealStatus.FROZEN)
     await theatre.command(deal_id, Command.UNWIND)
@@ -231,11 +232,9 @@ async def test_the_bounds_of_a_sale_widen_step_by_step(
     assert bounds == [10, 50, 90, 100, 100]
 
 
-async def test_no_policy_widens_a_bound_beyond_what_any_swap_may_lose(
-    theatre: Theatre, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(state, "EXIT", ExitPolicy(first_slippage_bps=900, max_slippage_bps=900))
-    script = frozen_script()
+async def test_no_policy_widens_a_bound_beyond_what_any_swap_may_lose(theatre: Theatre) -> None:
+    policy = ExitPolicy(first_slippage_bps=900, max_slippage_bps=900)
+    script = by_policy(frozen_script(), exit=policy)
     deal_id = await in_status(theatre, script, DealStatus.FROZEN)
     await theatre.command(deal_id, Command.UNWIND)
     await theatre.end(deal_id)
