@@ -87,7 +87,7 @@ async def test_the_trail_of_a_whole_deal_verifies_outside(desk: Desk, tmp_path: 
 async def check_facts(desk: Desk, ended: DealView, own: Rows) -> None:
     """Hold the rows against the deal, its workflow, and who gave the commands."""
     deal_id = ended.request.deal_id
-    records = [row for row in own if row["workflow_id"] is not None]
+    records = [row for row in own if row["run_id"] is not None]
     described = await desk.handle(deal_id).describe()
     assert {row["workflow_id"] for row in records} == {described.id}
     assert {row["run_id"] for row in records} == {described.run_id}
