@@ -157,7 +157,7 @@ def test_a_rotation_says_who_and_why_and_what_is_in_use_now(signer: StandIn, dea
     ]
     (rotations, message) = signer.asked[0]
     assert rotations == (Rotation.SEED, Rotation.WRAPPING)
-    assert (message.who, message.why) == ("ann", "drill")
+    assert (message.who, message.why) == ("mia", "drill")
     assert "generation 3" in deal(*asked, "-o", "table").stdout
 
 
@@ -175,7 +175,7 @@ def test_keys_are_retired_and_reinstated(
     asked = ["keys", name, "alpha", "--why", "drill", "--yes"]
     assert json.loads(deal(*asked).stdout)["address"] == ACCOUNT
     assert state in deal(*asked, "-o", "table").stdout
-    assert [(deal_id, message.who) for deal_id, message in signer.asked] == [("alpha", "ann")] * 2
+    assert [(deal_id, message.who) for deal_id, message in signer.asked] == [("alpha", "mia")] * 2
 
 
 @pytest.mark.parametrize("output", ["json", "table"])

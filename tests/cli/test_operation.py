@@ -26,7 +26,7 @@ from workflows.deal.messages import CommandMessage
 
 ADDRESS = "0x14dC79964da2C08b23698B3D3cc7Ca32193d9955"
 OTHER = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
-OPTIONS = {"id": "cheaper", "chain": "138", "module": "usdtz", "reason": "agreed", "who": "mia"}
+OPTIONS = {"id": "cheaper", "chain": "138", "module": "usdtz", "reason": "agreed"}
 
 
 class Office:
@@ -124,7 +124,6 @@ WRONG = [
     ("redemption_fee", {"to": "4", "chain": "main"}, "chain", ""),
     ("redemption_fee", {"to": "4", "module": "No!"}, "module", ""),
     ("redemption_fee", {"to": "4", "delay": "0"}, "delay_seconds", "1"),
-    ("redemption_fee", {"to": "4", "who": "m" * 201}, "who", "200"),
     ("redemption_fee", {"to": "4", "reason": ""}, "reason", ""),
     ("redemption_fee", {"to": ""}, "to", "a whole number"),
 ]

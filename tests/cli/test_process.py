@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from starters.access.keys import ApiKey
 from starters.cli import errors, local, main, output
 from starters.local import state
+from starters.local.identities import write_key
 from tests.cli.conftest import Deal
+from tests.control.people import add_principal, change
 from tests.support.postgres import Database
 
 ROOT = Path(main.__file__).parents[2]
@@ -72,15 +75,53 @@ def test_the_version_is_told() -> None:
     assert answer.stdout.strip()
 
 
-def test_an_error_ends_the_process_with_its_code_and_everything_printed() -> None:
+@pytest.fixture(scope="module")
+def somebody(database: Database, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a person with a key, whom a process of its own can look up."""
+    add_principal(database, "pia", "viewer")
+    key = ApiKey.generate()
+    change(
+        database,
+        "INSERT INTO control.api_keys (key_id, principal_id, hash, expires_at)"
+        " VALUES (%s, 'pia', %s, now() + interval '1 day')",
+        key.key_id,
+        key.hash,
+    )
+    file = tmp_path_factory.mktemp("keys") / "pia.key"
+    write_key(file, key)
+    return {
+        "DEAL_DATABASE_URL": database.role("deal_reader"),
+        "DEAL_CREDENTIAL_FILE": str(file),
+        "TEMPORAL_ADDRESS": "127.0.0.1:1",
+    }
+
+
+def test_an_error_ends_the_process_with_its_code_and_everything_printed(
+    somebody: dict[str, str],
+) -> None:
     """With Temporal's library loaded, which would rather abort."""
-    answer = run("watch", "alpha", TEMPORAL_ADDRESS="127.0.0.1:1", DEAL_DATABASE_URL="x")
+    answer = run("watch", "alpha", **somebody)
     assert answer.returncode == 1
     assert '"field":"TEMPORAL_ADDRESS"' in answer.stderr
     assert answer.stderr.endswith("}\n")
 
 
-def test_ctrl_c_exits_130_and_says_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", [0o644, 0o660, 0o604])
+def test_a_credential_that_others_can_read_is_not_used(
+    somebody: dict[str, str], tmp_path: Path, mode: int
+) -> None:
+    open_to_others = tmp_path / "open.key"
+    open_to_others.write_text(Path(somebody["DEAL_CREDENTIAL_FILE"]).read_text())
+    open_to_others.chmod(mode)
+    environment_of = somebody | {"DEAL_CREDENTIAL_FILE": str(open_to_others)}
+    answer = run("list", **environment_of)
+    assert answer.returncode == 4
+    assert '"actual":"it is open to others than its owner"' in answer.stderr
+    open_to_others.chmod(0o600)
+    assert run("list", **environment_of).returncode == 0
+
+
+def test_ctrl_c_exits_130_and_says_nothing(tmp_path: Path, somebody: dict[str, str]) -> None:
     """Interrupted while it waits for a listener that never answers."""
     probe = tmp_path / "probe.py"
     probe.write_text(
@@ -96,7 +137,7 @@ def test_ctrl_c_exits_130_and_says_nothing(tmp_path: Path) -> None:
     )
     process = subprocess.Popen(
         [sys.executable, str(probe)],
-        env=environment(DEAL_DATABASE_URL="x"),
+        env=environment(**somebody),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -108,15 +149,13 @@ def test_ctrl_c_exits_130_and_says_nothing(tmp_path: Path) -> None:
     assert (process.returncode, told) == (130, "")
 
 
-def test_a_reader_that_goes_away_is_no_error(deal: Deal, database: Database) -> None:
+def test_a_reader_that_goes_away_is_no_error(deal: Deal, somebody: dict[str, str]) -> None:
     """`deal list | head -0`."""
     assert deal("list").code == 2  # the environment is clean
     command = [sys.executable, "-m", "starters.cli.main", "show", "nobody"]
     process = subprocess.Popen(
         command,
-        env=environment(
-            DEAL_DATABASE_URL=database.role("deal_reader"), TEMPORAL_ADDRESS="127.0.0.1:1"
-        ),
+        env=environment(**somebody),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
