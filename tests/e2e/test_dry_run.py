@@ -60,10 +60,11 @@ async def test_what_is_asked_for_is_what_the_deal_then_does(
 
 
 async def test_what_a_deal_would_be_refused_for_is_what_the_dry_run_says(desk: Desk) -> None:
-    request = desk.request(working_liquidity="999999")
-    with pytest.raises(SizingRefused) as caught:
-        await dry_run(desk.client, request, desk.caller)
-    denied = await desk.begin(request)
+    request = desk.request()
+    with desk.node().redemption_fee(200):  # the pool is 150 basis points below par
+        with pytest.raises(SizingRefused) as caught:
+            await dry_run(desk.client, request, desk.caller)
+        denied = await desk.begin(request)
     assert denied.status is DealStatus.DENIED
     assert denied.problem is not None
     assert (caught.value.problem.code, caught.value.problem.field) == (
