@@ -90,11 +90,13 @@ async def test_twenty_deals_at_once_have_the_effect_of_twenty_deals(desk: Desk) 
 
 async def test_the_same_request_again_gets_the_same_answer(desk: Desk) -> None:
     request = desk.request()
-    first, *others = await asyncio.gather(*(desk.begin(request) for _ in range(20)))
+    ids = [f"{request.deal_id}-{number}" for number in range(20)]
+    first, *others = await asyncio.gather(*(desk.begin(request, each) for each in ids))
     assert others == [first] * 19
 
     ended = await desk.end(request.deal_id)
-    assert await desk.begin(request) == first
+    assert await desk.begin(request, ids[7]) == first  # the same command
+    assert await desk.begin(request) == ended  # another one, for a deal that is there
     desk.books.check_exactly_once(ended, desk.node())
 
 
