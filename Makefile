@@ -39,10 +39,11 @@ check: $(READY) ## format, lint, types and import rule only
 	$(BIN)/basedpyright
 
 .PHONY: bench
-bench: $(FETCHED) ## measure deals beside a straight script, a load beside a plain sender, signatures
+bench: $(FETCHED) ## measure deals beside a straight script, a load beside a plain sender, signatures, halts
 	$(BIN)/python -m tests.performance.bench
 	$(BIN)/python -m tests.performance.load
 	$(BIN)/python -m tests.performance.signatures
+	$(BIN)/python -m tests.performance.halts
 
 SEED ?= 4
 .PHONY: faults

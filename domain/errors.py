@@ -175,6 +175,16 @@ class PolicyDenied(DealError):
         return error
 
 
+class Halted(DealError):
+    """Trading is halted for this bank, chain, module or the whole desk; exits go on.
+
+    `actual` is the trading state that stopped it, `field` and `value` name what is halted.
+    """
+
+    code = "halted"
+    exit_code = 5
+
+
 class SizingRefused(LimitExceeded):
     """No size keeps every limit and makes a profit; `field` names the limit that bound."""
 

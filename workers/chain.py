@@ -1,11 +1,7 @@
 """The chain worker: reads and transactions of one or more chains (``chain-<id>`` queues)."""
 
 import argparse
-import asyncio
-import os
-import signal
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
 
@@ -23,11 +19,12 @@ from activities.protocols.reader import ChainReader
 from activities.rpc.client import Rpc
 from activities.transactions.engine import TransactionEngine
 from activities.transactions.interface import FillNonce
-from activities.transactions.monitor import ChainMonitor, Fill, Tell
+from activities.transactions.monitor import Fill, Tell
 from domain.chains import find_chain
 from domain.errors import Unavailable
 from domain.tracking import Notice
 from workers.runtime import checks
+from workers.runtime.background import beside
 from workers.runtime.failures import FailureInterceptor
 from workers.runtime.health import Health
 from workers.runtime.heartbeats import HEARTBEAT_THROTTLE, HeartbeatInterceptor
@@ -76,7 +73,9 @@ async def build(
         safes = Safes(reader, pool)
         operations = Operations(reader)
         dry_runs = DryRuns(reader, rpc, settings.treasury_address)
-        await stack.enter_async_context(_watching(engine.monitor(_teller(client), _filler(client))))
+        await stack.enter_async_context(
+            beside(engine.monitor(_teller(client), _filler(client)).run())
+        )
         workers.append(
             Worker(
                 client,
@@ -110,24 +109,6 @@ async def build(
             )
         )
     return workers
-
-
-@asynccontextmanager
-async def _watching(monitor: ChainMonitor) -> AsyncIterator[None]:
-    """Watch the chain beside the activities; a defect in watching ends the process."""
-    watching = asyncio.create_task(monitor.run())
-    watching.add_done_callback(_stop_on_failure)
-    try:
-        yield
-    finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
-
-
-def _stop_on_failure(watching: asyncio.Task[None]) -> None:
-    if not watching.cancelled() and watching.exception() is not None:
-        _log.error("watching failed", exc_info=watching.exception())
-        os.kill(os.getpid(), signal.SIGTERM)  # drain, and let whoever runs this start it again
 
 
 def _teller(client: Client) -> Tell:

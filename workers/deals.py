@@ -1,4 +1,8 @@
-"""The deals worker: the deal workflow, and the records it writes as local activities."""
+"""The deals worker: the deal workflow, and the records it writes as local activities.
+
+Deals that wait for the end of a halt do so here as well, on a queue of their own; and commands that
+were given while Temporal was away are delivered from here.
+"""
 
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -11,12 +15,17 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from activities.approvals.reservations import Reservations
 from activities.control.admissions import Admissions
 from activities.deals.records import Records
+from activities.halts.interface import HALTS_QUEUE
+from activities.halts.standing import Halts, Releases
 from activities.operations.records import OperationRecords
 from workers.codec_rotation import CodecRotation
+from workers.dispatch import Dispatcher
 from workers.runtime import checks
+from workers.runtime.background import beside
 from workers.runtime.codec_keys import key_source
 from workers.runtime.failures import FailureInterceptor
 from workers.runtime.health import Health
+from workers.runtime.heartbeats import HeartbeatInterceptor
 from workers.runtime.process import BUILD_ID, database_pool, run_process
 from workers.runtime.settings import CodecSettings, DealsWorkerSettings
 from workflows.chain.fill import FillNonceWorkflow
@@ -34,6 +43,7 @@ from workflows.operations.workflow import CriticalOperationWorkflow
 from workflows.payloads.rotation import RotateCodecWorkflow
 
 _DATABASE_CONNECTIONS = 10
+_WAITING_DEALS: Final = 5_000
 _STICKY_FOR = timedelta(seconds=2)
 """After that, another worker may take what was kept for one that was killed."""
 
@@ -61,6 +71,7 @@ WORKFLOW_RUNNER = SandboxedWorkflowRunner(
         "activities.custody.interface",
         "activities.deals.interface",
         "activities.dryrun.interface",
+        "activities.halts.interface",
         "activities.payloads.interface",
         "activities.operations.interface",
         "activities.protocols.interface",
@@ -78,9 +89,12 @@ async def build(
         database_pool(settings.database_url.get_secret_value(), size=_DATABASE_CONNECTIONS)
     )
     health.watch("postgres", checks.database(pool.connection), without="no deal is recorded")
-    reservations = Reservations(pool)
+    reservations, releases = Reservations(pool), Releases(Halts(pool))
     admissions = Admissions(pool)
+    await stack.enter_async_context(beside(Dispatcher(pool, client).run()))
+    drain = timedelta(seconds=settings.graceful_shutdown_seconds)
     return [
+        _halts_worker(client, releases),
         Worker(
             client,
             task_queue=TASK_QUEUE,
@@ -88,6 +102,7 @@ async def build(
             workflows=WORKFLOWS,
             activities=[
                 Records(pool).record_deal,
+                releases.ensure_active,
                 reservations.reserve_funding,
                 reservations.release_funding,
                 admissions.admit_deal,
@@ -99,9 +114,22 @@ async def build(
             workflow_runner=WORKFLOW_RUNNER,
             interceptors=[FailureInterceptor()],
             sticky_queue_schedule_to_start_timeout=_STICKY_FOR,
-            graceful_shutdown_timeout=timedelta(seconds=settings.graceful_shutdown_seconds),
-        )
+            graceful_shutdown_timeout=drain,
+        ),
     ]
+
+
+def _halts_worker(client: Client, releases: Releases) -> Worker:
+    """Where deals wait for releases: many, for long, and none is waited for when this stops."""
+    return Worker(
+        client,
+        task_queue=HALTS_QUEUE,
+        build_id=BUILD_ID,
+        activities=[releases.await_release],
+        interceptors=[HeartbeatInterceptor(), FailureInterceptor()],
+        max_concurrent_activities=_WAITING_DEALS,
+        graceful_shutdown_timeout=timedelta(),
+    )
 
 
 if __name__ == "__main__":

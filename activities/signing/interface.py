@@ -109,7 +109,10 @@ class SigningActivities(ABC):
     @abstractmethod
     @activity.defn
     async def sign_batch(self, order: SignBatch) -> SignedBatch:
-        """Sign the batch, or raise `SigningRefused` naming the rule; all of it or nothing."""
+        """Sign the batch, or raise `SigningRefused` naming the rule; all of it or nothing.
+
+        Raises `Halted` for what would add risk that may not be added now.
+        """
 
     @abstractmethod
     @activity.defn

@@ -12,6 +12,7 @@ from typing import Final
 import psycopg
 from psycopg.types.json import Jsonb
 
+from activities.halts.standing import refusal_of
 from activities.signing.calls import MOST_INTENTS
 from activities.signing.database import Pool, connected
 from activities.signing.document import Rates
@@ -78,7 +79,8 @@ class Journal:
     ) -> Finding | None:
         """Record the signatures of a whole batch, or none and return why.
 
-        No signature may leave the signer before this has returned None. Raises `Unavailable`.
+        No signature may leave the signer before this has returned None. Raises `Halted`, which is
+        no refusal of the policy's, and `Unavailable`.
         """
         entries = [
             self._entry("signed", batch, intent)
@@ -90,6 +92,9 @@ class Journal:
         try:
             await self._insert(entries)
         except psycopg.IntegrityError as error:
+            halted = refusal_of(error)
+            if halted is not None:
+                raise halted from error
             return self._finding(batch, error)
         return None
 

@@ -128,8 +128,9 @@ class Signer(SigningActivities):
     async def sign_batch(self, order: SignBatch) -> SignedBatch:
         """Sign the batch, or raise `SigningRefused` naming the rule; all of it or nothing.
 
-        The same order gives the same bytes. Raises `Unavailable`, also while the keys cannot be
-        used as the signer is set up; then nothing was signed for anybody.
+        The same order gives the same bytes. Raises `Halted` for what would add risk that may not be
+        added, and `Unavailable`, also while the keys cannot be used as the signer is set up; then
+        nothing was signed for anybody.
         """
         with waiting_for_keys(str(order.batch.key)):
             return await self._signed(order)

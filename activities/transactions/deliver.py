@@ -13,6 +13,7 @@ from typing import Final
 
 import structlog
 
+from activities.halts.standing import Halts
 from activities.protocols.multicall import Read
 from activities.protocols.reader import ChainReader
 from activities.transactions.broadcast import Broadcaster
@@ -22,11 +23,19 @@ from activities.transactions.interface import DeliverBatch, Delivery
 from activities.transactions.outbidding import Outbidder
 from activities.transactions.outcomes import OutcomeReader
 from activities.transactions.receipts import Sighting, look_for
-from activities.transactions.recheck import is_due, recheck
+from activities.transactions.recheck import is_due, recheck, recheck_loan
 from activities.transactions.simulation import Simulator
 from activities.transactions.store import Attempt, TransactionStore
 from activities.transactions.unknowns import Unknowns
-from domain.errors import DealError, OutcomeUnknown, Unavailable
+from domain.errors import (
+    DealError,
+    Halted,
+    NotAllowed,
+    OutcomeUnknown,
+    Problem,
+    Unavailable,
+)
+from domain.halts import halted
 from domain.transactions import Intent
 
 _log = structlog.get_logger(__name__)
@@ -72,6 +81,7 @@ class Deliverer:
         outcomes: OutcomeReader,
         outbidder: Outbidder,
         unknowns: Unknowns,
+        halts: Halts,
     ) -> None:
         """Take what one chain's batches are delivered with."""
         self._profile = profile = reader.profile
@@ -82,6 +92,7 @@ class Deliverer:
         self._outcomes = outcomes
         self._outbidder = outbidder
         self._unknowns = unknowns
+        self._halts = halts
         self._simulator = Simulator(profile, reader.rpc)
         self._heads = HeadWatcher(reader.rpc, float(profile.limits.poll_interval_seconds))
         self.under_way: set[str] = set()
@@ -94,8 +105,14 @@ class Deliverer:
         it passes although the nonces are used: the retry goes on looking.
         """
         if await self._is_stale(order):
-            return Delivery(no_ops={i.intent_id: i.fees for i in order.batch.intents})
-        attempts, sent_before = await self._store.save_attempts(order.batch, order.signed)
+            return _all_no_ops(order)
+        try:
+            attempts, sent_before = await self._store.save_attempts(order.batch, order.signed)
+        except (Halted, NotAllowed) as error:
+            _log.warning("not sent", **error.problem.model_dump(exclude_none=True))
+            attempts, sent_before = await self._store.attempts(order.batch), True
+            if not attempts:
+                return _all_no_ops(order, error.problem)
         watch = _Watch(order, attempts, self._outcomes.position_reads(order), resend=sent_before)
         limit = self._profile.limits.submission_timeout_seconds
         try:
@@ -113,11 +130,12 @@ class Deliverer:
         Then none of it is saved as an attempt, so that nobody ever sends it, and its nonces go to
         no-ops.
         """
-        if not is_due(self._profile, order.batch, time.time()):
-            return False
         if any(signed.no_op for signed in order.signed) or await self._store.attempts(order.batch):
             return False
-        problem = await recheck(self._simulator, self._reader, order.batch, order.request)
+        if is_due(self._profile, order.batch, time.time()):
+            problem = await recheck(self._simulator, self._reader, order.batch, order.request)
+        else:
+            problem = await recheck_loan(self._reader, order.batch, order.request)
         if problem is not None:
             _log.warning("not sent: the state has moved", **problem.model_dump(exclude_none=True))
         return problem is not None
@@ -144,26 +162,52 @@ class Deliverer:
             if watch.settled(sighting, self._profile.confirmations):
                 return await self._conclude(watch, sighting)
             pending = sighting.pending(batch)
+            halt = await self._halts.of_batch(batch.key) if pending else None
             if order.replaceable and pending:
-                waited = sighting.head - watch.first_head
-                wanted = await self._outbidder.wanted(order, sighting, watch.attempts, waited)
+                because = None if halt is None else halted(halt).problem
+                wanted = await self._wanted(watch, sighting, because)
                 if wanted is not None:
                     return wanted
             if watch.resend and pending:
-                await self._resend(watch, sighting, pending)
+                await self._resend(watch, sighting, pending, halted=halt is not None)
             watch.resend = True
             await self._next_head(watch, sighting.head, pending=bool(pending))
             # Somebody may have sent another attempt meanwhile: `deal tx bump` and `cancel` do.
             watch.attempts = await self._store.attempts(batch)
 
-    async def _resend(self, watch: _Watch, sighting: Sighting, pending: list[Intent]) -> None:
-        """Send again what is pending, and what comes before it, which may be missing, too."""
+    async def _wanted(
+        self, watch: _Watch, sighting: Sighting, halt: Problem | None
+    ) -> Delivery | None:
+        """What has to be signed: under a halt no-ops, also in place of a loan too large by now."""
+        order, waited = watch.order, sighting.head - watch.first_head
+        wanted = await self._outbidder.wanted(
+            order, sighting, watch.attempts, waited, unwanted=halt is not None
+        )
+        if wanted is None or halt is not None:
+            return wanted and wanted.model_copy(update={"because": halt})
+        if not wanted.replacements or sighting.pending(order.batch) != [*order.batch.intents]:
+            return wanted
+        problem = await recheck_loan(self._reader, order.batch, order.request)
+        if problem is None:
+            return wanted
+        _log.warning("not bid for again", **problem.model_dump(exclude_none=True))
+        return await self._outbidder.wanted(order, sighting, watch.attempts, waited, unwanted=True)
+
+    async def _resend(
+        self, watch: _Watch, sighting: Sighting, pending: list[Intent], *, halted: bool
+    ) -> None:
+        """Send again what is pending, and what comes before it, which may be missing, too.
+
+        Under a halt of the pending only no-ops: what was sent may be mined, but is not pushed.
+        """
         first, newest = pending[0], watch.newest
         await self._broadcaster.resend_undone(watch.order.batch.key.deal_id)
         await self._broadcaster.resend(first.sender, sighting.mined_nonce, first.nonce)
         after = self._profile.goes_public_after
         public = after is not None and sighting.head - watch.first_head >= after
-        await self._broadcaster.send([newest[i.intent_id] for i in pending], public=public)
+        attempts = [newest[i.intent_id] for i in pending]
+        wanted = [attempt for attempt in attempts if attempt.no_op or not halted]
+        await self._broadcaster.send(wanted, public=public)
 
     async def _conclude(self, watch: _Watch, sighting: Sighting) -> Delivery:
         outcome = await self._outcomes.outcome(watch.order, sighting, watch.reads)
@@ -206,3 +250,9 @@ class Deliverer:
                     if mined is None or not ours.isdisjoint(mined):
                         return
                     head = newer
+
+
+def _all_no_ops(order: DeliverBatch, because: Problem | None = None) -> Delivery:
+    """Ask for a no-op in place of everything, at the fees that it was signed with."""
+    fees = {intent.intent_id: intent.fees for intent in order.batch.intents}
+    return Delivery(no_ops=fees, because=because)

@@ -2,6 +2,7 @@
 
 from temporalio import activity
 
+from activities.halts.standing import Halts
 from activities.protocols.reader import ChainReader
 from activities.protocols.registry import Registry
 from activities.protocols.steps import StepBuilder
@@ -65,8 +66,9 @@ class TransactionEngine(TransactionActivities):
         alerts = Alerts(profile.chain_id, pool)
         self._broadcaster = broadcaster = Broadcaster(profile, rpc, store, alerts)
         outbidder = Outbidder(profile, rpc, alerts)
+        halts = Halts(pool)
         self._preparer = Preparer(
-            profile, rpc, builder or StepBuilder(reader, treasury), store, broadcaster
+            profile, rpc, builder or StepBuilder(reader, treasury), store, broadcaster, halts=halts
         )
         self._deliverer = Deliverer(
             reader,
@@ -75,9 +77,10 @@ class TransactionEngine(TransactionActivities):
             outcomes=OutcomeReader(reader, treasury),
             outbidder=outbidder,
             unknowns=Unknowns(profile, rpc, store, alerts),
+            halts=halts,
         )
         self._finalizer = Finalizer(profile, rpc, pool, broadcaster)
-        self._replacer = Replacer(store, broadcaster, outbidder)
+        self._replacer = Replacer(store, broadcaster, outbidder, halts)
         self._filler = Filler(profile, store, outbidder)
         self._promises = Promises(profile, rpc, pool)
         self._registry = Registry(reader)

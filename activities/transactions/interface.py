@@ -78,6 +78,8 @@ class Delivery(_Model):
     """By intent: the fees with which the same would be included."""
     no_ops: Mapping[str, Fees] = {}
     """By intent: the fees of a no-op that takes its place, because it must not happen any more."""
+    because: Problem | None = None
+    """The halt for which it must not happen any more, if one came; or that it is not admitted."""
     final: bool = False
     """The outcome's blocks cannot be undone any more."""
 
@@ -187,7 +189,7 @@ class TransactionActivities(ABC):
     async def prepare_batch(self, order: PrepareBatch) -> PreparedBatch:
         """Return the batch of this key, building and storing it the first time.
 
-        Raises `LimitExceeded`, `RedemptionFrozen`, `SimulationFailed`, `Unavailable`.
+        Raises `Halted`, `LimitExceeded`, `RedemptionFrozen`, `SimulationFailed`, `Unavailable`.
         """
 
     @abstractmethod
@@ -214,14 +216,18 @@ class TransactionActivities(ABC):
     async def replace_transaction(self, order: ReplaceTransaction) -> Replacement:
         """Look at an intent that is out and say what another attempt needs.
 
-        Raises `NotFound`, `NotAllowed` if it is mined or was never signed, `LimitExceeded` if no
-        bid that nodes take instead fits under the cap.
+        Raises `NotFound`, `NotAllowed` if it is mined or was never signed, `Halted` if it would add
+        risk that may not be added, `LimitExceeded` if no bid that nodes take instead fits under the
+        cap.
         """
 
     @abstractmethod
     @activity.defn
     async def send_attempts(self, order: SendAttempts) -> TransactionView:
-        """Save what was signed and send it; the delivery under way finds it by itself."""
+        """Save what was signed and send it; the delivery under way finds it by itself.
+
+        Raises `Halted`.
+        """
 
     @abstractmethod
     @activity.defn

@@ -154,9 +154,13 @@ class ChainMonitor:
             await self._intents.notice_sent(notice.notice_id)
 
     async def _send_what_is_missing(self, intents: Sequence[Unsettled], look: Look) -> None:
-        """Send what is signed and not mined, unless a delivery of this process does."""
+        """Send what is signed and not mined, unless a delivery of this process does.
+
+        Nor what a halt stops, unless it was mined before: then later ones build upon it.
+        """
         changed = {change.intent.intent_id: change.path[-1] for change in look.changes}
         looked_after = self._around.under_way()
+        halted = await self._intents.halted()
         pending = [
             intent.attempts[-1]
             for intent in intents
@@ -164,6 +168,7 @@ class ChainMonitor:
             and intent.attempts
             and intent.nonce >= look.nonces[intent.sender]
             and intent.intent_id not in looked_after
+            and (intent.intent_id not in halted or intent.mined_hash or intent.attempts[-1].no_op)
         ]
         after = self._profile.goes_public_after
         limit = None if after is None else after * self._profile.block_time_seconds

@@ -30,16 +30,23 @@ class Outbidder:
         self._alerts = alerts
 
     async def wanted(
-        self, order: DeliverBatch, sighting: Sighting, attempts: list[Attempt], waited: int
+        self,
+        order: DeliverBatch,
+        sighting: Sighting,
+        attempts: list[Attempt],
+        waited: int,
+        *,
+        unwanted: bool = False,
     ) -> Delivery | None:
         """What has to be signed for the pending intents, if anything.
 
-        Those after one that failed must not happen any more; those that were passed over for
-        `waited` blocks bid more, and those that are still not mined at their deadline although
-        they bid enough become no-ops: nobody can say any more what has become of them.
+        Those after one that failed must not happen any more, and none of them if `unwanted`; those
+        that were passed over for `waited` blocks bid more, and those that are still not mined at
+        their deadline although they bid enough become no-ops: nobody can say any more what has
+        become of them.
         """
         pending, newest = sighting.pending(order.batch), {a.intent_id: a for a in attempts}
-        doomed = set(_after_failure(pending, sighting))
+        doomed = {i.intent_id for i in pending if unwanted or sighting.failed()}
         fresh = {i for i in doomed if not newest[i].no_op}
         overdue = self._overdue(pending, attempts)
         passed_over = waited >= self._profile.fees.bump_after_blocks
@@ -103,11 +110,6 @@ def capped(level: FeeLevel, attempt: Attempt) -> LimitExceeded:
         actual=level.expected_price,
         next_action="wait for the base fee to fall, or raise the cap in the profile",
     )
-
-
-def _after_failure(pending: list[Intent], sighting: Sighting) -> list[str]:
-    """Pending intents come after everything that is mined, so after what failed as well."""
-    return [intent.intent_id for intent in pending] if sighting.failed() else []
 
 
 def _affordable(batch: PreparedBatch, pending: list[Intent], fees: Mapping[str, Fees]) -> bool:

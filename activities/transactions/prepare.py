@@ -4,6 +4,7 @@ import asyncio
 import time
 from decimal import ROUND_CEILING
 
+from activities.halts.standing import Halts
 from activities.protocols.drafts import Call, Draft
 from activities.rpc.client import Rpc
 from activities.transactions.broadcast import Broadcaster
@@ -11,32 +12,43 @@ from activities.transactions.interface import PrepareBatch
 from activities.transactions.planning import DraftBuilder, Planner
 from activities.transactions.store import TransactionStore
 from domain.chains import ChainProfile
+from domain.halts import RISK_INCREASING
 from domain.transactions import BatchKey, Intent, PreparedBatch, added_up
 
 
 class Preparer:
     """Prepares batches for one chain; the same key always gives the same batch."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what preparing needs
         self,
         profile: ChainProfile,
         rpc: Rpc,
         builder: DraftBuilder,
         store: TransactionStore,
         broadcaster: Broadcaster,
+        *,
+        halts: Halts,
     ) -> None:
         """Take what one chain's batches are made with."""
         self._profile = profile
         self._planner = Planner(profile, rpc, builder)
         self._store = store
         self._broadcaster = broadcaster
+        self._halts = halts
 
     async def prepare(self, order: PrepareBatch) -> PreparedBatch:
-        """The batch of the order's key, building, simulating and storing it the first time."""
+        """The batch of the order's key, building, simulating and storing it the first time.
+
+        Raises `Halted` for a new one that would add risk while that may not be done, and what the
+        step itself cannot do.
+        """
         ordered = order.digest()
         stored = await self._store.batch(order.key, ordered=ordered)
         if stored is not None:
             return stored
+        if order.key.step in RISK_INCREASING:
+            request = order.request
+            await self._halts.ensure_active(request.bank, request.chain_id, request.module)
         prepared_at = int(time.time())
         undone = asyncio.create_task(self._broadcaster.ensure_nothing_undone(order.key.deal_id))
         try:
@@ -57,7 +69,10 @@ class Preparer:
             prepared_at=prepared_at,
         )
         return await self._store.add_batch(
-            batch, mined_nonce=plan.draft.mined_nonce, ordered=ordered
+            batch,
+            mined_nonce=plan.draft.mined_nonce,
+            ordered=ordered,
+            request=order.request,
         )
 
     def _intent(self, key: BatchKey, draft: Draft, index: int, call: Call, gas: int) -> Intent:

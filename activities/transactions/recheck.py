@@ -5,6 +5,7 @@ What would revert, break its bounds, or come out otherwise by more than the deal
 sent; it is given up and prepared anew.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from activities.protocols.drafts import Call
@@ -61,13 +62,35 @@ async def recheck(
         facts = {"code": SimulationFailed.code, "next_action": _NEXT}
         return error.problem.model_copy(update=facts)
     drift = _drift(batch, added_up(simulation.changes), request.max_slippage_bps)
-    borrows = any(change.get(Asset.DEBT, 0) > 0 for change in simulation.changes)
-    if drift is not None or not borrows:
+    if drift is not None:
         return drift
-    # The same amounts, and yet another loan to value, if the collateral has lost its price.
+    return await _too_large(reader, batch, request, simulation.changes)
+
+
+async def recheck_loan(
+    reader: ChainReader, batch: PreparedBatch, request: DealRequest
+) -> Problem | None:
+    """Hold the loan of a batch that was just simulated against the collateral as it stands now.
+
+    What `recheck` finds besides would be found by the simulation of a moment ago as well, but the
+    limit of a loan is looked at whenever bytes go out that were not out before. Raises
+    `Unavailable`.
+    """
+    return await _too_large(reader, batch, request, (batch.simulated_changes,))
+
+
+async def _too_large(
+    reader: ChainReader,
+    batch: PreparedBatch,
+    request: DealRequest,
+    changes: Sequence[Mapping[Asset, int]],
+) -> Problem | None:
+    """The same amounts may be another loan to value, if the collateral has lost its price."""
+    if not any(change.get(Asset.DEBT, 0) > 0 for change in changes):
+        return None
     position = await reader.position(request.module, batch.account)
     try:
-        ensure_ltv(position, simulation.changes, min(request.max_ltv_bps, MAX_LTV_BPS))
+        ensure_ltv(position, changes, min(request.max_ltv_bps, MAX_LTV_BPS))
     except LimitExceeded as error:
         return error.problem
     return None

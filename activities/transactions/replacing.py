@@ -4,6 +4,7 @@ Cancelling is a no-op at the same nonce that bids more. Both may be on their way
 that is mined decides; so this never says that a transaction is cancelled, only that it was tried.
 """
 
+from activities.halts.standing import Halts
 from activities.rpc.fees import FeeLevel
 from activities.transactions.broadcast import Broadcaster
 from activities.transactions.interface import (
@@ -16,6 +17,7 @@ from activities.transactions.interface import (
 from activities.transactions.outbidding import Outbidder, capped
 from activities.transactions.store import Attempt, StoredIntent, TransactionStore
 from domain.errors import NotAllowed, NotFound
+from domain.halts import halted
 from domain.tracking import OUT
 
 
@@ -23,18 +25,20 @@ class Replacer:
     """Acts upon transactions of one chain."""
 
     def __init__(
-        self, store: TransactionStore, broadcaster: Broadcaster, outbidder: Outbidder
+        self, store: TransactionStore, broadcaster: Broadcaster, outbidder: Outbidder, halts: Halts
     ) -> None:
-        """Take what it sends and prices with."""
+        """Take what it sends and prices with, and what stops it."""
         self._store = store
         self._broadcaster = broadcaster
         self._outbidder = outbidder
+        self._halts = halts
 
     async def replace(self, order: ReplaceTransaction) -> Replacement:
         """Send it again, or say what has to be signed.
 
-        Raises `NotFound`, `NotAllowed` if it is in a block or was never signed, and `LimitExceeded`
-        if no bid that nodes would take instead fits under the cap.
+        Raises `NotFound`, `NotAllowed` if it is in a block or was never signed, `Halted` unless it
+        is a no-op or is to become one, and `LimitExceeded` if no bid that nodes would take instead
+        fits under the cap.
         """
         stored = await self._stored(order)
         attempts = [
@@ -43,6 +47,8 @@ class Replacer:
             if each.intent_id == order.intent_id
         ]
         newest = attempts[-1]
+        if not newest.no_op and order.action is not Action.CANCEL:
+            await self._ensure_not_stopped(stored)
         if order.action is Action.REBROADCAST:
             await self._broadcaster.send([newest])
             return Replacement(view=_view(stored, newest, order.action, "sent again"))
@@ -79,6 +85,11 @@ class Replacer:
         to_sign = batch.no_ops(bids) if order.action is Action.CANCEL else batch.with_fees(bids)
         view = _view(stored, newest, order.action, "to be signed")
         return Replacement(view=view, batch=batch, to_sign=to_sign)
+
+    async def _ensure_not_stopped(self, stored: StoredIntent) -> None:
+        halt = await self._halts.of_batch(stored.batch.key)
+        if halt is not None:
+            raise halted(halt)
 
     async def _stored(self, order: ReplaceTransaction) -> StoredIntent:
         stored = await self._store.intent(order.chain_id, order.deal_id, order.intent_id)

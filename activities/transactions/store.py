@@ -10,6 +10,8 @@ from psycopg.pq import PipelineStatus
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
+from activities.halts.standing import refusal_of
+from domain.deals import DealRequest
 from domain.errors import Conflict, NotAllowed
 from domain.identifiers import Address, ChainId, DealId
 from domain.tracking import Receipt
@@ -44,8 +46,9 @@ SELECT b.prepared FROM transactions.intents i JOIN transactions.batches b USING 
 WHERE i.chain_id = %s AND i.sender = %s ORDER BY i.nonce DESC LIMIT 1
 """
 _INSERT_BATCH: Final = """
-INSERT INTO transactions.batches (batch_key, deal_id, chain_id, prepared, digest, order_digest)
-VALUES (%s, %s, %s, %s, %s, %s)
+INSERT INTO transactions.batches (batch_key, deal_id, chain_id, prepared, digest, order_digest,
+    bank, module)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
 """
 _INSERT_INTENT: Final = """
 INSERT INTO transactions.intents (intent_id, batch_key, deal_id, chain_id, sender, nonce,
@@ -181,11 +184,17 @@ class TransactionStore:
         return StoredIntent(int(row[0]), IntentState(row[1]), batch)
 
     async def add_batch(
-        self, batch: PreparedBatch, *, mined_nonce: int, ordered: str | None = None
+        self,
+        batch: PreparedBatch,
+        *,
+        mined_nonce: int,
+        ordered: str | None = None,
+        request: DealRequest | None = None,
     ) -> PreparedBatch:
         """Number the batch and store it; the stored one is returned if another was quicker.
 
         `ordered` is the digest of what it was ordered with; raises `Conflict` as `batch` does.
+        `request` is the deal's: by its bank and module it is known what halts the batch.
 
         The nonces follow the account's last, or the mined nonce where that is higher. They are
         taken in the same transaction as the rows that use them, so none is ever lost.
@@ -205,7 +214,7 @@ class TransactionStore:
                 row = await cursor.fetchone()
                 assert row is not None  # noqa: S101 - RETURNING always answers
                 numbered = _numbered(batch, int(row[0]))
-                await connection.execute(_INSERT_BATCH, _batch_row(numbered, ordered))
+                await connection.execute(_INSERT_BATCH, _batch_row(numbered, ordered, request))
                 async with connection.cursor() as rows:
                     await rows.executemany(_INSERT_INTENT, _intent_rows(numbered))
         except psycopg.errors.UniqueViolation:
@@ -241,18 +250,26 @@ class TransactionStore:
     ) -> tuple[list[Attempt], bool]:
         """Save what was signed, before any of it is sent.
 
-        Returns every attempt of these intents and whether some may have been sent before.
+        Returns every attempt of these intents and whether some may have been sent before. Raises
+        `Halted`, or `NotAllowed` if the deal's admission does not stand, having saved nothing, if
+        there is a new one that adds risk.
         """
         ids = [intent.intent_id for intent in batch.intents]
-        async with self._pool.connection() as connection:
-            async with _one_round_trip(connection), connection.cursor() as cursor:
-                before = await connection.execute(_ATTEMPTS, (ids,))
-                await cursor.executemany(_INSERT_ATTEMPT, _attempt_rows(signed))
-                await connection.execute(_MOVE, (IntentState.SIGNED, ids, [IntentState.PREPARED]))
-                await connection.execute(_MOVE, (IntentState.BROADCAST, ids, [IntentState.SIGNED]))
-                after = await connection.execute(_ATTEMPTS, (ids,))
-            sent_before = bool(await before.fetchall())
-            rows = await after.fetchall()
+        try:
+            async with self._pool.connection() as connection:
+                async with _one_round_trip(connection), connection.cursor() as cursor:
+                    before = await connection.execute(_ATTEMPTS, (ids,))
+                    await cursor.executemany(_INSERT_ATTEMPT, _attempt_rows(signed))
+                    await connection.execute(_MOVE, (IntentState.SIGNED, ids, ["PREPARED"]))
+                    await connection.execute(_MOVE, (IntentState.BROADCAST, ids, ["SIGNED"]))
+                    after = await connection.execute(_ATTEMPTS, (ids,))
+                sent_before = bool(await before.fetchall())
+                rows = await after.fetchall()
+        except psycopg.IntegrityError as error:
+            refused = refusal_of(error)
+            if refused is None:
+                raise
+            raise refused from error
         return [attempt_of(row) for row in rows], sent_before
 
     async def sent(
@@ -392,7 +409,9 @@ def _numbered(batch: PreparedBatch, first: int) -> PreparedBatch:
     return batch.model_copy(update={"intents": intents})
 
 
-def _batch_row(batch: PreparedBatch, ordered: str | None = None) -> tuple[object, ...]:
+def _batch_row(
+    batch: PreparedBatch, ordered: str | None = None, request: DealRequest | None = None
+) -> tuple[object, ...]:
     return (
         str(batch.key),
         batch.key.deal_id,
@@ -400,6 +419,8 @@ def _batch_row(batch: PreparedBatch, ordered: str | None = None) -> tuple[object
         Jsonb(batch.model_dump(mode="json")),
         batch.digest(),
         ordered,
+        None if request is None else request.bank,
+        None if request is None else request.module,
     )
 
 

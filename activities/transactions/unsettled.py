@@ -44,6 +44,12 @@ _FINAL: Final = """
 UPDATE transactions.intents SET state = 'FINALIZED' WHERE intent_id = %s AND state = %s
 RETURNING intent_id
 """
+_HALTED: Final = """
+SELECT i.intent_id FROM transactions.intents i
+WHERE EXISTS (SELECT FROM control.halts h WHERE h.state <> 'ACTIVE')
+    AND i.chain_id = %s AND i.state IN ('BROADCAST', 'UNKNOWN')
+    AND EXISTS (SELECT FROM transactions.halt_of(i.batch_key))
+"""
 _NOTICE: Final = "INSERT INTO transactions.notices (chain_id, deal_id, notice) VALUES (%s, %s, %s)"
 _UNSENT: Final = """
 SELECT notice_id, notice FROM transactions.notices
@@ -131,6 +137,12 @@ class UnsettledStore:
             for notice in self._notices(made):
                 await self._tell(connection, notice)
         return made
+
+    async def halted(self) -> set[str]:
+        """Which intents that are out would add risk that may not be added now."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(_HALTED, (self._chain_id,))
+            return {str(row[0]) for row in await cursor.fetchall()}
 
     async def unsent_notices(self) -> list[Notice]:
         """What deals have not been told yet, in order."""

@@ -1,5 +1,6 @@
 """Deals as JSON documents."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,3 +32,21 @@ def deal_document(
     document["commands"] = [str(command) for command in commands_for(view.status)]
     document["web_ui"] = web_ui
     return document
+
+
+def standing(changes: Iterable[datetime]) -> dict[str, Any]:
+    """How old records are that are listed: when the newest of them changed, and how long ago.
+
+    While Temporal or a node is away they are the last that is known. An empty list has neither.
+    """
+    newest = max(changes, default=None)
+    return {
+        "as_of": newest and newest.isoformat(),
+        "age_seconds": newest and round((datetime.now(UTC) - newest).total_seconds()),
+    }
+
+
+def standing_text(changes: Iterable[datetime]) -> str:
+    """The same in words, to go on with after what is listed; nothing of an empty list."""
+    age = standing(changes)["age_seconds"]
+    return "" if age is None else f", as of {age} s ago"

@@ -15,7 +15,7 @@ from domain.identifiers import BankId, DealId
 from domain.identity import Permission
 from domain.views import DealView
 from starters.cli import tables
-from starters.cli.documents import deal_document
+from starters.cli.documents import deal_document, standing, standing_text
 from starters.cli.output import Output, print_json, show
 from starters.cli.predictions import comparison_table, prediction_facts
 from starters.cli.session import caller, load_settings, records, require_deal
@@ -34,6 +34,7 @@ async def list_deals(chosen: DealFilter, output: Output) -> None:
         return
     show(tables.deals_table(page.deals))
     note = f"from the records, {len(page.deals)} deals"
+    note += standing_text(deal.updated_at for deal in page.deals)
     if page.next_cursor is not None:
         note += f"; go on with --cursor {page.next_cursor}"
     typer.echo(note)
@@ -148,6 +149,7 @@ def parse_chain_id(text: str) -> int:
 def _page_document(page: DealPage) -> dict[str, object]:
     return {
         "source": "records",
+        **standing(deal.updated_at for deal in page.deals),
         "deals": [deal.model_dump(mode="json", exclude={"steps"}) for deal in page.deals],
         "next_cursor": None if page.next_cursor is None else str(page.next_cursor),
     }

@@ -12,6 +12,7 @@ from domain.identifiers import Address, DealId, eip55
 from domain.identity import Permission
 from domain.transactions import IntentState
 from starters.cli import tx_tables
+from starters.cli.documents import standing, standing_text
 from starters.cli.output import Output, print_json, show
 from starters.cli.session import (
     caller,
@@ -38,6 +39,7 @@ async def list_intents(chosen: IntentFilter, output: Output) -> None:
         return
     show(tx_tables.intents_table(page.intents))
     note = f"from the records, {len(page.intents)} transactions"
+    note += standing_text(intent.updated_at for intent in page.intents)
     if page.next_cursor is not None:
         note += f"; go on with --cursor {page.next_cursor}"
     typer.echo(note)
@@ -136,6 +138,7 @@ def _profile(chain_id: int) -> ChainProfile | None:
 def _page_document(page: IntentPage) -> dict[str, object]:
     return {
         "source": "records",
+        **standing(intent.updated_at for intent in page.intents),
         "transactions": [intent.model_dump(mode="json") for intent in page.intents],
         "next_cursor": None if page.next_cursor is None else str(page.next_cursor),
     }

@@ -58,8 +58,15 @@ def test_a_list_says_it_is_from_the_records(records: Deal) -> None:
     listed = [deal["request"]["deal_id"] for deal in answer.document["deals"]]
     assert listed == sorted(NAMES, reverse=True)
     assert answer.document["next_cursor"] is None
+    newest = max(deal["updated_at"] for deal in answer.document["deals"])
+    as_of = datetime.fromisoformat(answer.document["as_of"])
+    assert as_of == datetime.fromisoformat(newest)
+    age = (datetime.now(UTC) - as_of).total_seconds()
+    assert abs(answer.document["age_seconds"] - age) < 60
     words = records("list", "-o", "table")
-    assert "from the records, 3 deals" in words.out
+    assert "from the records, 3 deals, as of " in words.out
+    nothing = records("list", "--bank", "nobody")
+    assert (nothing.document["as_of"], nothing.document["age_seconds"]) == (None, None)
     assert "123.00000001 USD" in words.out
 
 

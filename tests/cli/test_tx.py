@@ -64,6 +64,7 @@ def test_a_list_is_newest_first_and_tells_how_each_stands(books: Deal) -> None:
     assert answer.document["source"] == "records"
     assert listed(books) == NEWEST_FIRST
     assert answer.document["next_cursor"] is None
+    assert 0 <= answer.document["age_seconds"] < 600
     by_id = {each["intent_id"]: each for each in answer.document["transactions"]}
     assert {name: each["state"] for name, each in by_id.items()} == STATES
     bumped = by_id["one/redeem/1/1/0"]
@@ -77,7 +78,7 @@ def test_a_list_is_newest_first_and_tells_how_each_stands(books: Deal) -> None:
 
 def test_a_table_has_fees_in_gwei(books: Deal) -> None:
     words = books("tx", "list", "-o", "table")
-    assert "from the records, 5 transactions" in words.out
+    assert "from the records, 5 transactions, as of " in words.out
     assert "3.000000001 / 1" in words.out
 
 

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Final
+import os
+import subprocess
+import sys
+from typing import Any, Final
+from uuid import uuid4
 
+import psycopg
 import pytest
 
+from domain.deals import DealStatus
 from domain.identifiers import DealId
+from starters.local import postgres
+from starters.local.state import load_environment
+from tests.control.people import CAUSE, add_principal
 from tests.e2e.test_deals import ONE_CYCLE
 from tests.e2e.test_kills import (
     all_sent,
@@ -17,7 +26,9 @@ from tests.e2e.test_kills import (
     one_deal_in_every_step,
 )
 from tests.support.desk import Desk, eventually
+from tests.support.postgres import Database
 from tests.support.treasury import Treasury
+from workflows.deal.workflow import workflow_id
 
 AWAY_SECONDS: Final = 3.0
 ANVIL: Final = "chain-138"
@@ -86,3 +97,108 @@ def all_final(desk: Desk, deals: list[DealId]) -> bool:
     """Whether the books call every transaction of these deals final."""
     intents = [intent for deal_id in deals for intent in desk.books.intents(deal_id)]
     return {intent.state for intent in intents} <= {"FINALIZED", "ABANDONED"}
+
+
+def ask(desk: Desk, *arguments: str) -> dict[str, Any]:
+    """What a command answers, as JSON."""
+    asked = subprocess.run(
+        (sys.executable, "-m", "starters.cli.main", *arguments, "-o", "json"),
+        capture_output=True,
+        check=False,
+        env=os.environ | load_environment(desk.stack.folder),
+        text=True,
+    )
+    assert asked.returncode == 0, asked.stderr
+    document: dict[str, Any] = json.loads(asked.stdout)
+    return document
+
+
+def queued_cancel(desk: Desk, deal_id: DealId, bank: str) -> str:
+    """A cancel that was given while Temporal was away, as the command line writes it down."""
+    database = Database(postgres.url(desk.stack.folder, postgres.OWNER))
+    who = f"oncall-{uuid4().hex[:8]}"
+    add_principal(database, who, "oncall")
+    command_id = f"cancel-{uuid4().hex}"
+    with psycopg.connect(database.role("deal_control")) as connection:
+        cause = json.dumps(CAUSE | {"who": who})
+        connection.execute("SELECT set_config('deal.cause', %s, true)", (cause,))
+        connection.execute(
+            "INSERT INTO control.commands (command_id, kind, subject, deal_id, bank, body,"
+            " body_digest, principal_id, via, why)"
+            " VALUES (%s, 'deal.cancel', %s, %s, %s, '{}', %s, %s, 'cli', 'the market moves')",
+            (command_id, deal_id, deal_id, bank, "0" * 64, who),
+        )
+        connection.execute(
+            "UPDATE control.commands SET state = 'QUEUED' WHERE command_id = %s", (command_id,)
+        )
+    return command_id
+
+
+async def test_while_temporal_is_away_lists_answer_and_a_cancel_waits_for_it(
+    slow_desk: Desk,
+) -> None:
+    (deal_id,) = await deals_under_way(slow_desk, 1)
+    view = await slow_desk.until(deal_id, lambda view: len(view.steps) >= 2)
+    async with killed(slow_desk.stack, "temporal"):
+        for arguments, things in (
+            (("list", "--limit", "1"), "deals"),
+            (("tx", "list", "--deal", deal_id), "transactions"),
+        ):
+            listed = await asyncio.to_thread(ask, slow_desk, *arguments)
+            assert listed["source"] == "records"
+            assert listed[things]
+            assert listed["age_seconds"] >= 0
+        shown = await asyncio.to_thread(ask, slow_desk, "show", deal_id)
+        assert shown["source"] == "records"
+        assert shown["age_seconds"] >= 0
+        assert len(shown["steps"]) >= 2
+        status = await asyncio.to_thread(ask, slow_desk, "chain", "status", "138")
+        assert status["source"] == "records"
+        command_id = queued_cancel(slow_desk, deal_id, view.request.bank)
+
+    def state() -> str:
+        query = "SELECT state FROM control.commands WHERE command_id = %s"
+        return str(slow_desk.books.rows(query, command_id)[0][0])
+
+    await eventually(lambda: state() == "APPLIED", "the cancel is delivered")
+    ended = await slow_desk.end(deal_id)
+    assert ended.status is DealStatus.UNWOUND
+    handle = slow_desk.client.get_workflow_handle(workflow_id(deal_id))
+    history = await handle.fetch_history()
+    taken = [
+        e
+        for e in history.events
+        if e.HasField("workflow_execution_update_accepted_event_attributes")
+    ]
+    ids = [
+        e.workflow_execution_update_accepted_event_attributes.accepted_request.meta.update_id
+        for e in taken
+    ]
+    assert ids.count(command_id) == 1
+
+
+async def test_while_postgres_is_away_nothing_is_signed_or_saved(slow_desk: Desk) -> None:
+    """The journal comes before the signature, the attempt before the sending."""
+    deals = await deals_under_way(slow_desk)
+    node = slow_desk.node()
+    accounts = [slow_desk.treasury, *[str((await slow_desk.deals.view(d)).account) for d in deals]]
+    async with killed(slow_desk.stack, "postgres"):
+        await asyncio.sleep(2)  # what was in the pool is mined by then
+        sent_before = {each: node.nonce(each, "pending") for each in accounts}
+        await asyncio.sleep(AWAY_SECONDS)
+        assert {each: node.nonce(each, "pending") for each in sent_before} == sent_before
+        denied = await asyncio.to_thread(
+            subprocess.run,
+            (sys.executable, "-m", "starters.cli.main", "list", "-o", "json"),
+            capture_output=True,
+            check=False,
+            env=os.environ | load_environment(slow_desk.stack.folder),
+            text=True,
+        )
+        assert denied.returncode == 1
+        problem = json.loads(denied.stderr)
+        assert problem["code"] == "unavailable"
+        assert problem["next_action"]
+    for view in await slow_desk.ends(*deals):
+        assert view.status is DealStatus.COMPLETED
+        slow_desk.books.check_exactly_once(view, node)

@@ -17,7 +17,8 @@ from domain.errors import Unavailable
 from domain.identifiers import Address, ChainId, DealId
 from domain.tracking import Notice
 from starters.local.temporal import ensure_temporal
-from workers.chain import _filler, _teller, _watching
+from workers.chain import _filler, _teller
+from workers.runtime.background import beside
 from workflows.chain.fill import workflow_id as fill_id
 from workflows.deal.workflow import TASK_QUEUE as DEALS_QUEUE
 from workflows.deal.workflow import workflow_id
@@ -135,7 +136,7 @@ def terminated() -> Iterator[asyncio.Event]:
 
 
 async def test_a_defect_in_watching_ends_the_process(terminated: asyncio.Event) -> None:
-    async with _watching(Broken()):  # type: ignore[arg-type]
+    async with beside(Broken().run()):
         async with asyncio.timeout(5):
             while not terminated.is_set():  # noqa: ASYNC110 - set by a signal, outside the loop
                 await asyncio.sleep(0.01)
@@ -145,7 +146,7 @@ async def test_stopping_the_worker_stops_watching_and_is_no_defect(
     terminated: asyncio.Event,
 ) -> None:
     monitor = Quiet()
-    async with _watching(monitor):  # type: ignore[arg-type]
+    async with beside(monitor.run()):
         await asyncio.sleep(0)
         assert not monitor.stopped
     await asyncio.sleep(0.05)

@@ -14,6 +14,7 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
+from activities.halts.interface import HALTS_QUEUE
 from domain.deals import Command, DealRequest
 from domain.identifiers import DealId
 from domain.identity import PrincipalId, Via
@@ -32,6 +33,7 @@ from tests.workflows.fakes import (
     FakeEngine,
     FakeReads,
     FakeRecords,
+    FakeReleases,
     FakeReservations,
     FakeSafes,
     FakeSigner,
@@ -118,6 +120,7 @@ async def theatre() -> AsyncIterator[Theatre]:
                 workflows=WORKFLOWS,
                 activities=[
                     FakeRecords().record_deal,
+                    FakeReleases().ensure_active,
                     reservations.reserve_funding,
                     reservations.release_funding,
                     control.admit_deal,
@@ -126,6 +129,7 @@ async def theatre() -> AsyncIterator[Theatre]:
                 ],
                 workflow_runner=WORKFLOW_RUNNER,
             ),
+            Worker(client, task_queue=HALTS_QUEUE, activities=[FakeReleases().await_release]),
             Worker(
                 client,
                 task_queue=SIGNER_QUEUE,

@@ -49,6 +49,7 @@ from activities.custody.interface import (
 )
 from activities.deals.interface import DealRecord, RecordActivities
 from activities.dryrun.interface import DryRun, DryRunActivities, DryRunResult
+from activities.halts.interface import DealScope, HaltActivities
 from activities.protocols.interface import (
     MarketReading,
     ProtocolActivities,
@@ -90,6 +91,7 @@ from domain.deals import TREASURY_STEPS, Step
 from domain.desk_approvals import DeskApproval, Given, binding_digest
 from domain.errors import DealError, NotAllowed
 from domain.exits import topped_up
+from domain.halts import TradingState
 from domain.identifiers import Address, ChainId, DealId, ModuleId
 from domain.identity import PrincipalId
 from domain.policy import ExitPolicy, FreezePolicy, HaltPolicy, PinnedPolicy
@@ -165,6 +167,12 @@ class Script:
     """Fees without which a batch is not included the first time."""
     displaced: dict[str, Fees] = field(default_factory=dict)
     """Batches that must not happen any more once they are out, and the fees of their no-ops."""
+    because: dict[str, DealError] = field(default_factory=dict)
+    """Of these, the halts for which they must not."""
+    halted: DealError | None = None
+    """Why the deal may not begin."""
+    releases: asyncio.Queue[TradingState] = field(default_factory=asyncio.Queue)
+    """What each wait for a release ends with."""
     held: dict[str, asyncio.Event] = field(default_factory=dict)
     """What the deliveries of batches wait for."""
     gaps: set[str] = field(default_factory=set)
@@ -249,6 +257,25 @@ async def _held(script: Script, key: str) -> None:
     while waiting is not None and not waiting.is_set():
         activity.heartbeat()
         await asyncio.sleep(0.02)
+
+
+class FakeReleases(HaltActivities):
+    """Halts that end when the script says so."""
+
+    @activity.defn
+    async def ensure_active(self, order: DealScope) -> None:
+        script = scripts[order.deal_id]
+        if script.halted is not None:
+            raise application_error(script.halted)
+
+    @activity.defn
+    async def await_release(self, order: DealScope) -> TradingState:
+        script = scripts[order.deal_id]
+        script.calls.append("await_release")
+        while script.releases.empty():
+            activity.heartbeat()
+            await asyncio.sleep(0.02)
+        return script.releases.get_nowait()
 
 
 class FakeReads(ProtocolActivities):
@@ -356,7 +383,9 @@ class FakeEngine(TransactionActivities):
         await _held(script, key)
         no_op = order.signed[0].no_op
         if key in script.displaced and not no_op:
-            return Delivery(no_ops={batch.intents[0].intent_id: script.displaced[key]})
+            halt = script.because.get(key)
+            no_ops = {batch.intents[0].intent_id: script.displaced[key]}
+            return Delivery(no_ops=no_ops, because=halt and halt.problem)
         fees = script.dearer.get(key)
         if fees is not None and order.replaceable and batch.intents[0].fees != fees:
             return Delivery(replacements={batch.intents[0].intent_id: fees})

@@ -24,6 +24,7 @@ from workflows.deal import options
 from workflows.deal.approval import ApprovalEnded, OwnersApproval
 from workflows.deal.desk_approval import DeskApprovals
 from workflows.deal.failures import DealFailure, problem_of
+from workflows.deal.halting import ensure_active
 from workflows.deal.looking import read_market
 from workflows.deal.predicting import predict, predict_beside
 from workflows.deal.recording import Recording
@@ -105,6 +106,8 @@ class Admission:
         if deal.controlled and deal.launch is None:
             raise _not_by_command()
         accounts = await self._open_account()
+        if deal.controlled:  # deals from before meet a halt at their first step
+            await ensure_active(deal)
         reading = await read_market(deal, accounts.treasury, options.ADMISSION)
         admitted, funding = await self._admitted(reading)
         if funding is not None and funding.owners_decide:

@@ -116,3 +116,10 @@ WATCH: Final = ActivityOptions(
     retry_policy=_PATIENT,
 )
 """Wait until something changes, for as long as it takes: an hour at a time."""
+
+RELEASE: Final = ActivityOptions(
+    start_to_close_timeout=timedelta(hours=1),
+    heartbeat_timeout=timedelta(seconds=10),
+    retry_policy=_PATIENT,
+)
+"""Wait for the end of a halt: an hour at a time, with few beats, as many deals may wait."""

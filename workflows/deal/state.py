@@ -65,6 +65,8 @@ class DealState:
     prediction: Prediction | None = None
     realised: Realised | None = None
     pause: CommandMessage | None = None
+    halted: Problem | None = None
+    """The halt that it waits for the end of."""
     cancel: CommandMessage | None = None
     """Somebody wants it unwound: by `cancel`, `unwind`, or by ending a freeze."""
     retry: CommandMessage | None = None

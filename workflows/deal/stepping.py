@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from datetime import timedelta
+from itertools import count
 from typing import Final
 
 from temporalio import workflow
@@ -11,6 +12,7 @@ from activities.transactions.interface import PrepareBatch
 from domain.approvals import ExecuteApproved
 from domain.deals import DealStatus, Step
 from domain.errors import (
+    Halted,
     Problem,
     SigningRefused,
     SimulationFailed,
@@ -24,6 +26,7 @@ from domain.transactions import BatchKey
 from domain.views import StepView
 from workflows.deal.failures import DealFailure
 from workflows.deal.finality import note_moves
+from workflows.deal.halting import wait_for_release
 from workflows.deal.recording import Recording
 from workflows.deal.state import DealCancelled, DealState
 from workflows.deal.transaction import execute_batch
@@ -43,29 +46,38 @@ class Stepping:
         self._recording = recording
 
     async def step(self, step: Step, attempts: int = _STEP_ATTEMPTS) -> Position:
-        """Run a step behind the gate and return the account right after it."""
+        """Run a step behind the gate and return the account right after it.
+
+        While trading is halted a step that adds risk waits here, and is built anew afterwards.
+        """
         while True:
             await self.gate()
             try:
-                return await self.attempt(step, attempts)
+                return await self.attempt(step, attempts, gated=True)
             except DealFailure as failure:
                 if not (self._deal.controlled and _is_hourly(failure.problem)):
                     raise
                 await self._wait_for_room(step, failure.problem)
 
     async def attempt(
-        self, step: Step, attempts: int, approval: ExecuteApproved | None = None
+        self,
+        step: Step,
+        attempts: int,
+        approval: ExecuteApproved | None = None,
+        *,
+        gated: bool = False,
     ) -> Position:
         """Run a step, building it anew if it reverts; or raise `DealFailure` with its problem.
 
         A sale on the way out takes a little less at every attempt, as far as the policy goes.
+        `gated`: what a halt has stopped is no failure, but waits for the release.
         """
         deal = self._deal
         assert deal.account is not None  # noqa: S101 - only ever called after admission
-        number = deal.next_round(step)
+        number, failures = deal.next_round(step), 0
         selling = deal.controlled and step is Step.UNWIND
         attempts = deal.exit_policy.attempts if selling else attempts
-        for attempt in range(1, attempts + 1):
+        for attempt in count(1):
             order = PrepareBatch(
                 key=BatchKey(
                     deal_id=deal.request.deal_id, step=step, round=number, attempt=attempt
@@ -83,7 +95,12 @@ class Stepping:
             try:
                 return await self._run_batch(order)
             except DealFailure as failure:
-                if attempt == attempts or not self._may_repeat(order.key, failure.problem):
+                if gated and self._is_stopped(order.key, failure.problem):
+                    await wait_for_release(deal, self._recording, failure.problem)
+                    await self.gate()  # much may have been said meanwhile
+                    continue
+                failures += 1
+                if failures == attempts or not self._may_repeat(order.key, failure.problem):
                     raise
                 if deal.controlled and _is_hourly(failure.problem):
                     raise
@@ -131,6 +148,19 @@ class Stepping:
         if outcome.problem is not None:
             raise DealFailure(outcome.problem)
         return outcome.position
+
+    def _is_stopped(self, key: BatchKey, problem: Problem) -> bool:
+        """Whether a halt came first, so that the batch had no effect.
+
+        Of a run that had begun a part has had its effect, whatever became of the rest.
+        """
+        begun = any(
+            not inclusion.no_op
+            for step in self._deal.steps
+            if step.outcome.key == key
+            for inclusion in step.outcome.inclusions
+        )
+        return problem.code == Halted.code and not (key.step is Step.RUN and begun)
 
     def _may_repeat(self, key: BatchKey, problem: Problem) -> bool:
         """Whether to build a batch anew.

@@ -19,7 +19,7 @@ from activities.transactions.interface import (
     TransactionView,
 )
 from domain.deals import DealRequest
-from domain.errors import Problem
+from domain.errors import Halted, Problem, TransactionReplaced
 from domain.transactions import PreparedBatch, SignedTransaction
 from workflows.deal import options
 from workflows.deal.failures import DealFailure, problem_of
@@ -68,6 +68,7 @@ async def _deliver(
 ) -> Delivery:
     """Deliver until it is confirmed, signing what else it takes: higher fees, or no-ops."""
     replaceable, request = True, order.request
+    because: Problem | None = None
     while True:
         purposes = ", ".join(intent.purpose for intent in batch.intents)
         delivery: Delivery = await workflow.execute_activity_method(
@@ -84,13 +85,28 @@ async def _deliver(
             **options.DELIVER,
         )
         if delivery.outcome is not None:
-            return delivery
+            return _explained(delivery, because)
+        because = delivery.because or because
         try:
             batch, signed = await _sign_more(request, batch, delivery, label)
         except ActivityError as error:
             # What is out stays out: without a replacement the first bytes are all there is.
-            workflow.logger.warning("no other attempt: %s", problem_of(error).message)
-            replaceable = False
+            problem = problem_of(error)
+            workflow.logger.warning("no other attempt: %s", problem.message)
+            replaceable = problem.code == Halted.code  # then no-ops are to be asked for
+
+
+def _explained(delivery: Delivery, because: Problem | None) -> Delivery:
+    """The delivery, with the halt as its problem if no-ops were mined on account of one."""
+    outcome = delivery.outcome
+    replaced = (
+        outcome is not None
+        and outcome.problem is not None
+        and outcome.problem.code == TransactionReplaced.code
+    )
+    if because is None or outcome is None or not replaced:
+        return delivery
+    return delivery.model_copy(update={"outcome": outcome.model_copy(update={"problem": because})})
 
 
 async def _sign_more(

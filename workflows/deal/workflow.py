@@ -120,8 +120,11 @@ class DealWorkflow:
 
     @resume.validator
     def _may_resume(self, message: CommandMessage) -> None:  # noqa: ARG002 - the state decides
-        if self._deal.pause is None:  # one that has not taken effect yet can be taken back
-            self._check(Command.RESUME)
+        if self._deal.pause is not None:  # one that has not taken effect yet can be taken back
+            return
+        if self._deal.halted is not None:  # that is for whoever releases it, not for the deal
+            raise _refusal(self._deal.halted)
+        self._check(Command.RESUME)
 
     @workflow.update
     async def cancel(self, message: CommandMessage) -> DealView:

@@ -25,6 +25,7 @@ EXIT_CODES = {
     "unauthenticated": 4,
     "forbidden": 4,
     "limit_exceeded": 5,
+    "halted": 5,
     "sizing_refused": 5,
     "signing_refused": 5,
     "approval_needed": 6,

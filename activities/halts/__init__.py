@@ -1,0 +1,1 @@
+"""Halts, as engine, signer and workflows see them."""
