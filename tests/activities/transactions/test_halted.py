@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 
+import psycopg
 import pytest
+from psycopg import sql
 
 from activities.halts.interface import DealScope
 from activities.halts.standing import Halts, Releases
 from activities.transactions.interface import Action, DeliverBatch, ReplaceTransaction, SendAttempts
 from activities.transactions.monitor import ChainMonitor
 from domain.deals import Step
-from domain.errors import Halted
+from domain.errors import Halted, NotAllowed
 from domain.halts import TradingState
 from domain.identifiers import ChainId
 from domain.transactions import Fees, PreparedBatch
 from tests.activities.chain import CHAIN, GWEI
-from tests.activities.desk import MODULE, UP_TO_BORROW, UP_TO_SWAP, Desk
+from tests.activities.desk import MODULE, RESERVE, UP_TO_BORROW, UP_TO_SWAP, Desk
 from tests.activities.transactions.delivering import (
     LOW,
     executions,
@@ -335,3 +339,104 @@ def watching(desk: Desk) -> ChainMonitor:
         pass
 
     return desk.engine.monitor(nothing, nothing)
+
+
+class TestTheAdmission:
+    """Held against the row of `control.admissions`, by the database, at every first broadcast."""
+
+    async def admit(self, desk: Desk, database: Database, **fields: object) -> None:
+        """The deal as it was admitted, behind the back of what would check it."""
+        request = desk.request
+        admission = {
+            "deal_id": request.deal_id,
+            "command_id": f"start-{request.deal_id}",
+            "bank": request.bank,
+            "initiator": "ted",
+            "initiator_roles": ["trader"],
+            "request_digest": request.digest(),
+            "policy_version": 1,
+            "rule": "all",
+            "value_usd8": 1,
+            "approvals_needed": 0,
+            "expiry_seconds": 60,
+        } | fields
+        deal = {
+            "deal_id": request.deal_id,
+            "bank": request.bank,
+            "module": request.module,
+            "chain_id": request.chain_id,
+            "status": "EXECUTING",
+            "working_liquidity": request.working_liquidity.units,
+            "max_ltv": request.max_ltv,
+            "max_slippage": request.max_slippage,
+            "cycles": 1,
+            "mode": "stepwise",
+            "request": "{}",
+            "request_digest": request.digest(),
+            "sizing": json.dumps({"gas_reserve_wei": str(RESERVE)}),
+            "doing": "fund 1",
+            "version": 1,
+            "created_at": datetime.now(UTC),
+            "updated_at": datetime.now(UTC),
+        }
+        with psycopg.connect(database.owner) as connection:
+            connection.execute("SET session_replication_role = replica")
+            for table, row in (("deals.deals", deal), ("control.admissions", admission)):
+                connection.execute(
+                    sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
+                        sql.Identifier(*table.split(".")),
+                        sql.SQL(", ").join(map(sql.Identifier, row)),
+                        sql.SQL(", ").join(sql.Placeholder() * len(row)),
+                    ),
+                    list(row.values()),
+                )
+
+    @pytest.fixture(autouse=True)
+    def forgotten(self, engine_database: Database) -> Iterator[None]:
+        yield
+        with psycopg.connect(engine_database.owner) as connection:
+            connection.execute("SET session_replication_role = replica")
+            for table in ("control.admissions", "deals.deals"):
+                connection.execute(
+                    sql.SQL("DELETE FROM {}").format(sql.Identifier(*table.split(".")))
+                )
+
+    async def test_one_that_stands_lets_everything_through(
+        self, desk: Desk, engine_database: Database
+    ) -> None:
+        await self.admit(desk, engine_database)
+        assert not (await desk.walk((Step.FUND, Step.WRAP))).is_empty
+
+    @pytest.mark.parametrize(
+        ("fields", "reason"),
+        [
+            ({"released_at": datetime.now(UTC)}, "it is not counted any more"),
+            ({"request_digest": "0" * 64}, "the deal has another request"),
+            ({"approvals_needed": 1}, "it needs 1 approvals"),
+        ],
+    )
+    async def test_what_it_does_not_cover_is_not_sent(
+        self, desk: Desk, engine_database: Database, fields: dict[str, object], reason: str
+    ) -> None:
+        order = await desk.signed(await desk.prepare(Step.FUND))
+        await self.admit(desk, engine_database, **fields)
+        delivery = await desk.deliver(order)
+        assert delivery.because is not None
+        assert delivery.because.code == NotAllowed.code
+        assert delivery.because.message.endswith(reason)
+        assert set(delivery.no_ops) == {intent.intent_id for intent in order.batch.intents}
+        assert await attempts_of(desk, order.batch) == []
+
+    async def test_more_wei_than_were_admitted_are_not_sent(
+        self, desk: Desk, engine_database: Database
+    ) -> None:
+        more = desk.sized(gas_reserve_wei=RESERVE + 1)
+        order = await more.signed(await more.prepare(Step.FUND))
+        await self.admit(desk, engine_database)
+        with pytest.raises(NotAllowed, match="wei are more than the"):
+            await desk.store.save_attempts(order.batch, order.signed)
+
+    async def test_exits_ask_for_none(self, desk: Desk, engine_database: Database) -> None:
+        await desk.walk((Step.FUND,))
+        await self.admit(desk, engine_database, released_at=datetime.now(UTC))
+        assert (await desk.run(Step.SWEEP)).position.is_empty
