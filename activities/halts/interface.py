@@ -22,6 +22,8 @@ class DealScope(BaseModel):
     bank: BankId
     chain_id: ChainId
     module: ModuleId
+    holds: bool = False
+    """Whether it waits through REDUCING as well, where by its policy it does not unwind."""
 
 
 class HaltActivities(ABC):

@@ -84,7 +84,7 @@ class Releases(HaltActivities):
                 halt = await self._halts.of_deal(*of_deal)
             if halt is None:
                 return TradingState.ACTIVE
-            if halt.state is not TradingState.HALTED:
+            if halt.state is not TradingState.HALTED and not order.holds:
                 return halt.state
             await asyncio.sleep(LOOK_SECONDS)
 

@@ -31,10 +31,11 @@ async def ensure_active(deal: DealState) -> None:
 async def wait_for_release(deal: DealState, recording: Recording, problem: Problem) -> None:
     """Show the deal as paused until what has stopped it is released.
 
-    Raises `DealFailure` if it may only be reduced from now on, and `DealCancelled`.
+    Raises `DealFailure` if it may only be reduced from now on, unless its policy has it wait even
+    then, and `DealCancelled`.
     """
     while True:
-        if stops_for_good(problem):
+        if stops_for_good(problem) and not _holds(deal):
             raise DealFailure(problem)
         deal.halted = problem
         await recording.move(DealStatus.PAUSED, problem.message)
@@ -75,4 +76,10 @@ def _scope_of(deal: DealState) -> DealScope:
         bank=request.bank,
         chain_id=request.chain_id,
         module=request.module,
+        holds=_holds(deal),
     )
+
+
+def _holds(deal: DealState) -> bool:
+    """Whether the policy that the deal was admitted by has it wait while it may only be reduced."""
+    return deal.policy is not None and deal.policy.halts.on_reducing == "hold"
