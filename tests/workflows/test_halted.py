@@ -32,7 +32,8 @@ async def test_a_deal_that_is_halted_does_not_begin(theatre: Theatre) -> None:
     assert view.status is DealStatus.DENIED
     assert view.problem is not None
     assert (view.problem.code, view.problem.actual) == ("halted", "HALTED")
-    assert script.calls == []
+    assert "read_market" not in script.calls
+    assert script.of("prepare") == []
 
 
 @pytest.mark.parametrize("step", ["fund", "wrap", "collateralize", "borrow", "swap"])
