@@ -32,7 +32,7 @@ class HaltActivities(ABC):
     @abstractmethod
     @activity.defn
     async def ensure_active(self, order: DealScope) -> None:
-        """Raise `Halted` unless the deal may begin: a local activity of the deals worker."""
+        """Raise `Halted` unless the deal may begin; on the queue ``deals``."""
 
     @abstractmethod
     @activity.defn

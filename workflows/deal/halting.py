@@ -14,17 +14,19 @@ from workflows.deal import options
 from workflows.deal.failures import DealFailure
 from workflows.deal.recording import Recording
 from workflows.deal.state import DealCancelled, DealState
+from workflows.deal.transaction import DEALS_QUEUE
 
 _LONGEST_SUMMARY: Final = 200
 
 
 async def ensure_active(deal: DealState) -> None:
     """Raise `ActivityError` of a halt unless the deal may begin."""
-    await workflow.execute_local_activity_method(
+    await workflow.execute_activity_method(
         HaltActivities.ensure_active,
         _scope_of(deal),
+        task_queue=DEALS_QUEUE,
         summary="Is it halted?",
-        **options.RECORD,
+        **options.ADMISSION,
     )
 
 
