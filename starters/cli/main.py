@@ -18,6 +18,7 @@ from starters.cli import (
     approvals,
     audit,
     codec,
+    halt,
     keys,
     local,
     operation,
@@ -58,6 +59,7 @@ app.add_typer(policy.app, name="policy")
 app.add_typer(tx.app, name="tx")
 app.add_typer(chain_commands.app, name="chain")
 app.add_typer(keys.app, name="keys")
+app.add_typer(halt.app, name="halt")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(operation.app, name="operation")
 app.add_typer(audit.app, name="audit")
