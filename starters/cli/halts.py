@@ -1,6 +1,6 @@
 """How `deal halt` does what it does."""
 
-from typing import Final
+from typing import Any, Final
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -72,7 +72,7 @@ def parse_state(text: str) -> TradingState:
         ) from None
 
 
-def halt_document(halt: Halt) -> dict[str, object]:
+def halt_document(halt: Halt) -> dict[str, Any]:
     """A halt as JSON; the scope as it is typed."""
     return halt.model_dump(mode="json") | {"scope": str(halt.scope)}
 
