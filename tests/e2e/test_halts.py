@@ -10,6 +10,8 @@ from domain.deals import Command, DealStatus, Step
 from domain.halts import RISK_INCREASING
 from starters.local import postgres
 from tests.e2e.test_commands import walk_to
+from tests.e2e.test_deals import ONE_CYCLE
+from tests.e2e.test_kills import one_deal_in_every_step
 from tests.support.desk import Desk, eventually
 from tests.support.halting import forget_halts, put_halt
 from tests.support.treasury import Treasury, total
@@ -41,18 +43,17 @@ def sent_since(desk: Desk, moment: object) -> list[tuple[str, bool]]:
 
 
 async def test_running_deals_wait_exits_go_on_and_no_deal_begins(slow_desk: Desk) -> None:
+    """One deal in the middle of each step from funding to redeeming, when the halt comes."""
     node, before = slow_desk.node(), Treasury.of(slow_desk.node(), slow_desk)
-    node.ask("evm_setIntervalMining", 1)
     with halts_of(slow_desk) as url:
-        leaving = (await slow_desk.start()).request.deal_id
-        await slow_desk.until(leaving, lambda view: len(view.steps) >= 5)  # it has swapped
-        waiting = (await slow_desk.start()).request.deal_id
-        await slow_desk.until(waiting, lambda view: len(view.steps) >= 1)
-        put_halt(url, "desk", "HALTED")
-        ((since,),) = slow_desk.books.rows("SELECT since FROM control.halts")
-        paused = await slow_desk.until(waiting, lambda view: view.doing == TOLD)
-        assert paused.status is DealStatus.PAUSED
+        async with one_deal_in_every_step(slow_desk, ONE_CYCLE[:6]) as deals:
+            put_halt(url, "desk", "HALTED")
+            ((since,),) = slow_desk.books.rows("SELECT since FROM control.halts")
+        leaving, *waiting = deals
         assert (await slow_desk.end(leaving)).status is DealStatus.COMPLETED
+        for deal_id in waiting[1:]:  # the first of them has swapped, or its swap became a no-op
+            paused = await slow_desk.until(deal_id, lambda view: view.doing == TOLD)
+            assert paused.status is DealStatus.PAUSED
         denied = await slow_desk.start()
         assert denied.status is DealStatus.DENIED
         assert denied.problem is not None
@@ -61,10 +62,10 @@ async def test_running_deals_wait_exits_go_on_and_no_deal_begins(slow_desk: Desk
         assert {step for step, no_op in sent if not no_op}.isdisjoint(map(str, RISK_INCREASING))
         assert {"settle", "sweep"} <= {step for step, _ in sent}
         put_halt(url, "desk", "ACTIVE", who="risk-2")
-        ended = await slow_desk.end(waiting)
-    assert ended.status is DealStatus.COMPLETED
-    slow_desk.books.check_exactly_once(ended, node)
-    views = [await slow_desk.end(leaving), ended]
+        views = await slow_desk.ends(*deals)
+    assert {view.status for view in views} == {DealStatus.COMPLETED}
+    for view in views:
+        slow_desk.books.check_exactly_once(view, node)
     assert total(views).par == (Treasury.of(node, slow_desk) - before).par
 
 
