@@ -34,6 +34,7 @@ from workflows.deal.messages import (
     OwnerMessage,
     RejectionMessage,
     TransactionMessage,
+    UnwindMessage,
 )
 from workflows.deal.workflow import TASK_QUEUE, DealWorkflow, workflow_id
 
@@ -54,7 +55,6 @@ _UPDATES: Final = {
     Command.RESUME: DealWorkflow.resume,
     Command.CANCEL: DealWorkflow.cancel,
     Command.RETRY: DealWorkflow.retry_step,
-    Command.UNWIND: DealWorkflow.unwind,
     Command.EXPIRE: DealWorkflow.force_expire,
 }
 """The commands that need nothing but who and why."""
@@ -255,6 +255,10 @@ class DealClient:
             if not isinstance(message, AdoptMessage):
                 message = AdoptMessage(who=message.who, why=message.why, via=message.via)
             return await handle.execute_update(DealWorkflow.adopt, message, id=command_id)
+        if command is Command.UNWIND:
+            if not isinstance(message, UnwindMessage):
+                message = UnwindMessage(who=message.who, why=message.why, via=message.via)
+            return await handle.execute_update(DealWorkflow.unwind, message, id=command_id)
         return await handle.execute_update(_UPDATES[command], message, id=command_id)
 
     async def _start(self, request: DealRequest, launch: Launch | None) -> DealView:

@@ -7,7 +7,7 @@ leads from a funded account to an empty one.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -89,7 +89,7 @@ from domain.chains import Multisig
 from domain.deals import TREASURY_STEPS, Step
 from domain.desk_approvals import DeskApproval, Given, binding_digest
 from domain.errors import DealError, NotAllowed
-from domain.exits import topped_up
+from domain.exits import part_of, topped_up
 from domain.identifiers import Address, ChainId, DealId, ModuleId
 from domain.identity import PrincipalId
 from domain.policy import ExitPolicy, FreezePolicy, HaltPolicy, PinnedPolicy
@@ -197,6 +197,8 @@ class Script:
     reservations: list[ReserveFunding] = field(default_factory=list)
     ordered: list[PrepareBatch] = field(default_factory=list)
 
+    home: Counter[Asset] = field(default_factory=Counter)
+    """What the treasury has more or less, whoever tells of it."""
     position: Position = _EMPTY
     calls: list[str] = field(default_factory=list)
     """What was called, in order: the activity and the batch key without the deal id."""
@@ -366,10 +368,12 @@ class FakeEngine(TransactionActivities):
         home: dict[Asset, int] = {}
         if problem is None and not batch.key.fills_gap:
             before, borrowed = script.position, batch.simulated_changes[Asset.PAR]
-            script.position = after_step(batch.key.step, before, borrowed)
+            part = next(o.part_bps for o in script.ordered if o.key == batch.key)
+            script.position = after_step(batch.key.step, before, borrowed, part)
             home = home_changes(batch.key.step, before, script.position)
         if batch.intents[0].sender == TREASURY:
             home[Asset.ETHER] = home.get(Asset.ETHER, 0) - GAS * GAS_PRICE
+        script.home.update(home)
         inclusion = Inclusion(
             intent_id=batch.intents[0].intent_id,
             purpose=batch.intents[0].purpose,
@@ -683,8 +687,12 @@ class FakeSafes(SafeActivities):
         )
 
 
-def after_step(step: Step, before: Position, borrowed: int) -> Position:
+def after_step(
+    step: Step, before: Position, borrowed: int, part_bps: int | None = None
+) -> Position:
     """The account after a step that went well; gas is free."""
+    if part_bps is not None:
+        return after_part(step, before, part_bps)
     gained = borrowed // 100
     changes: dict[Step, dict[str, int]] = {
         Step.FUND: {"wei": 10 * 10**18},
@@ -712,6 +720,21 @@ def after_step(step: Step, before: Position, borrowed: int) -> Position:
         Step.SWEEP: {"wei": 0, "par": 0},
     }
     return before.model_copy(update=changes[step])
+
+
+def after_part(step: Step, before: Position, part_bps: int) -> Position:
+    """The account after a part of what it holds was sold, or of what it owes was repaid."""
+    if step is Step.UNWIND:
+        sold = part_of(before.discount, part_bps)
+        changes = {"discount": before.discount - sold, "par": before.par + sold}
+    else:
+        repaid = min(part_of(before.debt, part_bps), before.par)
+        changes = {
+            "debt": before.debt - repaid,
+            "par": before.par - repaid,
+            "debt_usd8": before.debt_usd8 - repaid * 100,
+        }
+    return before.model_copy(update=changes)
 
 
 def home_changes(step: Step, before: Position, after: Position) -> dict[Asset, int]:

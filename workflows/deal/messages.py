@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from activities.transactions.interface import Action
+from domain.amounts import BASIS_POINTS
 from domain.identifiers import Address
 from domain.identity import Via
 from domain.safe import Signature
@@ -19,6 +20,12 @@ class CommandMessage(BaseModel):
     why: Annotated[str, Field(min_length=1, max_length=500)]
     via: Via = Via.TEMPORAL
     """How he came in. The command's id is the update's."""
+
+
+class UnwindMessage(CommandMessage):
+    """How much of a deal is to be unwound, in basis points; all of it by default."""
+
+    part_bps: Annotated[int, Field(ge=1, lt=BASIS_POINTS)] | None = None
 
 
 class AdoptMessage(CommandMessage):

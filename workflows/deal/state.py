@@ -23,11 +23,15 @@ from domain.sizing import Sizing
 from domain.tracking import Notice, Receipt, overturned, with_receipts
 from domain.transactions import Inclusion
 from domain.views import DealView, StepView
-from workflows.deal.messages import AdoptMessage, CommandMessage
+from workflows.deal.messages import AdoptMessage, CommandMessage, UnwindMessage
 
 FREEZE: Final = FreezePolicy()
 EXIT: Final = ExitPolicy()
 """By which a deal waits and leaves that was admitted without a policy of its own."""
+
+
+class UnwindInPart(Exception):
+    """Raised at a gate after somebody has asked for a part of the deal to be unwound."""
 
 
 class DealCancelled(Exception):
@@ -67,6 +71,8 @@ class DealState:
     pause: CommandMessage | None = None
     cancel: CommandMessage | None = None
     """Somebody wants it unwound: by `cancel`, `unwind`, or by ending a freeze."""
+    part: UnwindMessage | None = None
+    """Somebody wants a part of it unwound."""
     retry: CommandMessage | None = None
     expire: CommandMessage | None = None
     adopt: AdoptMessage | None = None
@@ -133,8 +139,8 @@ class DealState:
 
     @property
     def leaving(self) -> bool:
-        """Whether somebody wants it unwound."""
-        return self.cancel is not None
+        """Whether somebody wants it unwound, in whole or in part."""
+        return self.cancel is not None or self.part is not None
 
     @property
     def danger_wad(self) -> int:

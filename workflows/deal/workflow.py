@@ -10,7 +10,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.approvals import Approval
     from domain.deals import Command, DealRequest, DealStatus, check_command
     from domain.desk_approvals import DeskApproval
-    from domain.errors import DealError, NotFound, Problem
+    from domain.errors import DealError, NotAllowed, NotFound, Problem
     from domain.launches import Launch
     from domain.tracking import Notice
     from domain.views import DealView
@@ -27,9 +27,10 @@ with workflow.unsafe.imports_passed_through():
         OwnerMessage,
         RejectionMessage,
         TransactionMessage,
+        UnwindMessage,
     )
     from workflows.deal.recording import Recording
-    from workflows.deal.state import DealCancelled, DealState
+    from workflows.deal.state import DealCancelled, DealState, UnwindInPart
     from workflows.deal.stepping import Stepping
     from workflows.deal.transaction import DEALS_QUEUE, transact
 
@@ -136,16 +137,21 @@ class DealWorkflow:
         self._check(Command.CANCEL)
 
     @workflow.update
-    async def unwind(self, message: CommandMessage) -> DealView:
-        """Unwind from what the chain says, after the step under way has ended."""
-        self._deal.cancel = message
+    async def unwind(self, message: UnwindMessage) -> DealView:
+        """Unwind from what the chain says, after the step under way has ended: all, or a part."""
+        if message.part_bps is None:
+            self._deal.cancel = message
+        else:
+            self._deal.part = message
         self._recording.heard(message)
         self._recording.tell(f"unwinding: {message.why} ({message.who})")
         return self._deal.view()
 
     @unwind.validator
-    def _may_unwind(self, message: CommandMessage) -> None:  # noqa: ARG002 - the state decides
+    def _may_unwind(self, message: UnwindMessage) -> None:
         self._check(Command.UNWIND)
+        if message.part_bps is not None and not self._deal.on_chain:
+            raise _refusal(_nothing_to_part(self._deal.status, message))
 
     @workflow.update
     async def retry_step(self, message: CommandMessage) -> DealView:
@@ -292,21 +298,47 @@ class DealWorkflow:
             await self._way_out.retire_key()
 
     async def _run_admitted(self) -> None:
-        try:
-            if not await self._admission.approved():
+        """Go on from whatever somebody wants or has failed, until the deal has ended."""
+        following = self._run_as_begun
+        while True:
+            try:
+                await following()
+            except DealCancelled:
+                following = self._way_out.unwind
+            except UnwindInPart:
+                following = self._unwind_part
+            except (DealFailure, ActivityError) as failure:
+                self._deal.problem = problem_of(failure)
+                following = self._way_out.unwind
+            else:
                 return
-            owners = self._admission.owners
-            if owners is not None:
-                safe = SafeFunding(self._deal, self._recording, self._stepping, owners)
-                if not await safe.fund():
-                    return
-            await self._execution.run(funded=owners is not None)
-            await self._way_out.settle()
-        except DealCancelled:
-            await self._way_out.unwind()
-        except (DealFailure, ActivityError) as failure:
-            self._deal.problem = problem_of(failure)
-            await self._way_out.unwind()
+
+    async def _run_as_begun(self) -> None:
+        if not await self._admission.approved():
+            return
+        owners = self._admission.owners
+        if owners is not None:
+            safe = SafeFunding(self._deal, self._recording, self._stepping, owners)
+            if not await safe.fund():
+                return
+        await self._execution.run(funded=owners is not None)
+        await self._way_out.settle()
+
+    async def _unwind_part(self) -> None:
+        await self._way_out.unwind_part()
+        await self._execution.finish()
+        await self._way_out.settle()
+
+
+def _nothing_to_part(status: DealStatus, message: UnwindMessage) -> Problem:
+    return NotAllowed(
+        "the deal has moved nothing yet, so there is no part of it to unwind",
+        field="part_bps",
+        value=message.part_bps,
+        limit="a deal that is funded",
+        actual=status,
+        next_action="unwind all of it, or wait until it is funded",
+    ).problem
 
 
 def _refusal(problem: Problem) -> ApplicationError:
