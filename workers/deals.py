@@ -21,6 +21,7 @@ from workers.runtime.process import BUILD_ID, database_pool, run_process
 from workers.runtime.settings import CodecSettings, DealsWorkerSettings
 from workflows.chain.fill import FillNonceWorkflow
 from workflows.chain.release import ReleaseChainWorkflow
+from workflows.deal.adopted import AdoptedDealWorkflow
 from workflows.deal.workflow import TASK_QUEUE, DealWorkflow
 from workflows.dryrun.workflow import DryRunWorkflow
 from workflows.keys.requests import (
@@ -40,6 +41,7 @@ _STICKY_FOR = timedelta(seconds=2)
 WORKFLOWS: Final = (
     DealWorkflow,
     DryRunWorkflow,
+    AdoptedDealWorkflow,
     FillNonceWorkflow,
     ReleaseChainWorkflow,
     ListKeysWorkflow,
@@ -78,6 +80,7 @@ async def build(
         database_pool(settings.database_url.get_secret_value(), size=_DATABASE_CONNECTIONS)
     )
     health.watch("postgres", checks.database(pool.connection), without="no deal is recorded")
+    records = Records(pool)
     reservations = Reservations(pool)
     admissions = Admissions(pool)
     return [
@@ -87,7 +90,8 @@ async def build(
             build_id=BUILD_ID,
             workflows=WORKFLOWS,
             activities=[
-                Records(pool).record_deal,
+                records.record_deal,
+                records.find_deal,
                 reservations.reserve_funding,
                 reservations.release_funding,
                 admissions.admit_deal,

@@ -360,9 +360,9 @@ def _call_findings(
             if not expected.accepts(terms, value):
                 yield _wrong(expected.rule, intent, value, expected.limit(terms), _ASK)
         yield from _cap_findings(intent, call, given, terms)
+    yield from _part_findings(batch, calls, arguments)
     for position, intent in enumerate(batch.intents):
         yield from _approval_findings(intent, calls[position:], arguments[position:], terms)
-    yield from _part_findings(batch, calls, arguments)
     if batch.key.step is Step.RUN:
         yield from _run_findings(batch, calls, arguments)
 

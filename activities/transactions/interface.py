@@ -101,6 +101,23 @@ class FinalTransactions(_Model):
     receipts: tuple[Receipt, ...]
 
 
+class FindBatches(_Model):
+    """Look for what was begun for a deal whose workflow was lost."""
+
+    chain_id: ChainId
+    deal_id: DealId
+    recorded: tuple[str, ...]
+    """The keys of the batches that are in the deal's records."""
+
+
+class FoundBatches(_Model):
+    """What may have had an effect, or may yet have one, and is not in the records, oldest first."""
+
+    batches: tuple[PreparedBatch, ...]
+    rounds: Mapping[Step, int]
+    """The highest round that was ever begun of each step: none of these keys is used again."""
+
+
 class Action(StrEnum):
     """What a person may do to a transaction that is out."""
 
@@ -214,6 +231,11 @@ class TransactionActivities(ABC):
     @activity.defn
     async def finalize_deal(self, order: FinalizeDeal) -> FinalTransactions:
         """Wait until all the deal's transactions are final, and return them as they ended up."""
+
+    @abstractmethod
+    @activity.defn
+    async def find_batches(self, order: FindBatches) -> FoundBatches:
+        """Return what was prepared for a deal and is neither recorded nor given up."""
 
     @abstractmethod
     @activity.defn

@@ -47,8 +47,8 @@ from activities.custody.interface import (
     Rotation,
     VerifyJournal,
 )
-from activities.deals.interface import DealRecord, RecordActivities
 from activities.dryrun.interface import DryRun, DryRunActivities, DryRunResult
+from activities.deals.interface import DealRecord, FindDeal, RecordActivities
 from activities.protocols.interface import (
     MarketReading,
     ProtocolActivities,
@@ -75,6 +75,8 @@ from activities.transactions.interface import (
     FillNonce,
     FinalizeDeal,
     FinalTransactions,
+    FindBatches,
+    FoundBatches,
     NonceFill,
     PrepareBatch,
     ReleaseChain,
@@ -108,6 +110,7 @@ from domain.transactions import (
     SignedTransaction,
     StepOutcome,
 )
+from domain.views import DealView, StepView
 from tests.support.owners import KEYS
 from workers.runtime.failures import application_error
 
@@ -203,6 +206,8 @@ class Script:
     calls: list[str] = field(default_factory=list)
     """What was called, in order: the activity and the batch key without the deal id."""
     records: list[DealRecord] = field(default_factory=list)
+    steps: list[StepView] = field(default_factory=list)
+    """Those that were recorded."""
     prepared: list[PreparedBatch] = field(default_factory=list)
     receipts: list[tuple[Receipt, ...]] = field(default_factory=list)
     """How the deal's transactions ended up, for each time that finality is waited for."""
@@ -409,6 +414,15 @@ class FakeEngine(TransactionActivities):
         return FinalTransactions(receipts=script.receipts.pop(0) if script.receipts else ())
 
     @activity.defn
+    async def find_batches(self, order: FindBatches) -> FoundBatches:
+        script = scripts[order.deal_id]
+        rounds: dict[Step, int] = {}
+        for batch in script.prepared:
+            rounds[batch.key.step] = max(batch.key.round, rounds.get(batch.key.step, 0))
+        left = [batch for batch in script.prepared if str(batch.key) not in order.recorded]
+        return FoundBatches(batches=tuple(left), rounds=rounds)
+
+    @activity.defn
     async def replace_transaction(self, order: ReplaceTransaction) -> Replacement:
         script = scripts[order.deal_id]
         script.note("replace", order.action)
@@ -532,10 +546,17 @@ class FakeRecords(RecordActivities):
     async def record_deal(self, record: DealRecord) -> None:
         script = scripts[record.view.request.deal_id]
         script.records.append(record)
+        if record.step is not None:
+            script.steps.append(record.step)
         if script.on_record is not None:
             waited = script.on_record(record)
             if asyncio.iscoroutine(waited):
                 await waited
+
+    @activity.defn
+    async def find_deal(self, order: FindDeal) -> DealView:
+        script = scripts[order.deal_id]
+        return script.records[-1].view.model_copy(update={"steps": tuple(script.steps)})
 
 
 class FakeReservations(ReservationActivities):

@@ -6,9 +6,9 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
 from activities.custody.interface import CustodyActivities, RetireAccount
-from domain.adoptions import Adoption
+from domain.adoptions import Adoption, told
 from domain.deals import DealStatus, Step
-from domain.errors import Problem
+from domain.errors import NotAllowed, Problem
 from domain.exits import next_exit_step
 from domain.positions import Position
 from workflows.deal import options
@@ -168,7 +168,10 @@ class WayOut:
         """Leave until the account is empty, and stays so when every transaction is final."""
         while self._deal.on_chain:
             self._deal.accept_results()
-            await self._leave(await read_position(self._deal))
+            position = await read_position(self._deal)
+            if self._deal.sizing is None and not position.is_empty:
+                raise DealFailure(_never_sized(position))
+            await self._leave(position)
             try:
                 await wait_for_finality(self._deal, self._recording)
             except DealFailure as failure:
@@ -185,3 +188,15 @@ class WayOut:
             f"stuck: {problem.message}; `deal retry` tries to unwind again, "
             f"`deal unwind --part` a part of it, `deal adopt` hands it to a person{held}"
         )
+
+
+def _never_sized(position: Position) -> Problem:
+    """Somebody has sent something to the account of a deal that never began."""
+    return NotAllowed(
+        "the deal was lost before it was sized, and its account is not empty",
+        field="account",
+        value=position.account,
+        limit="an empty account",
+        actual=told(position),
+        next_action="adopt the deal, and bring home by hand what is in its account",
+    ).problem

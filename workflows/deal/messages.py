@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from activities.transactions.interface import Action
 from domain.amounts import BASIS_POINTS
+from domain.deals import DealRequest
 from domain.identifiers import Address
 from domain.identity import Via
 from domain.safe import Signature
@@ -38,6 +39,15 @@ class ApprovalMessage(CommandMessage):
     """What an approver of the desk has looked at; what counts is the command that was recorded."""
 
     binding_digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class TakeOver(BaseModel):
+    """Whose deal has lost its workflow, and who has it taken over."""
+
+    model_config = ConfigDict(frozen=True)
+
+    request: DealRequest
+    message: CommandMessage
 
 
 class TransactionMessage(CommandMessage):

@@ -1,7 +1,7 @@
 """What a running deal knows, in one place; everything else is derived from it."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -82,6 +82,8 @@ class DealState:
     exit_policy: ExitPolicy = field(default_factory=lambda: EXIT)
     frozen: Freeze | None = None
     adoption: Adoption | None = None
+    taken_over: bool = False
+    """Its workflow was lost, and this is another: the records may not have everything."""
     decided: bool = False
     """It was admitted or denied: whoever asks is answered."""
     reserved: bool = False
@@ -104,6 +106,16 @@ class DealState:
             check_transition(self.status, status)
             self.status = status
         self.doing = doing
+
+    def restore(self, view: DealView, rounds: Mapping[Step, int]) -> None:
+        """Go on from the records of a deal whose workflow was lost."""
+        self.created_at, self.version = view.created_at, view.version
+        self.status, self.doing = view.status, view.doing
+        self.account, self.treasury = view.account, view.treasury
+        self.sizing, self.approval, self.problem = view.sizing, view.approval, view.problem
+        self.steps, self.rounds = list(view.steps), dict(rounds)
+        self.decided = self.taken_over = self.has_key = self.controlled = True
+        self.reserved, self.all_final = True, False
 
     def next_round(self, step: Step) -> int:
         """Count another round of a step and return its number, from 1."""
@@ -160,8 +172,8 @@ class DealState:
 
     @property
     def on_chain(self) -> bool:
-        """Whether anything of this deal has reached the chain."""
-        return bool(self.steps)
+        """Whether anything of this deal has reached the chain, or may have."""
+        return bool(self.steps) or self.taken_over
 
     def view(self) -> DealView:
         """The deal for people and programs."""

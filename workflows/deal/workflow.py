@@ -1,6 +1,8 @@
 """The deal: admitted, funded, run step by step, settled; or unwound from wherever it stands."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
@@ -71,7 +73,11 @@ class DealWorkflow:
         launch: Launch | None = None,  # noqa: ARG002 - likewise
     ) -> DealView:
         """Run to the end and return the deal as it ended."""
-        deal = asyncio.create_task(self._run())
+        return await self._run_shielded(self._run())
+
+    async def _run_shielded(self, running: Coroutine[Any, Any, None]) -> DealView:
+        """Run to the end whoever cancels the workflow: that means what the cancel command means."""
+        deal = asyncio.create_task(running)
         while not deal.done():
             try:
                 await asyncio.shield(deal)
@@ -151,7 +157,7 @@ class DealWorkflow:
     def _may_unwind(self, message: UnwindMessage) -> None:
         self._check(Command.UNWIND)
         if message.part_bps is not None and not self._deal.on_chain:
-            raise _refusal(_nothing_to_part(self._deal.status, message))
+            raise refusal(_nothing_to_part(self._deal.status, message))
 
     @workflow.update
     async def retry_step(self, message: CommandMessage) -> DealView:
@@ -199,12 +205,12 @@ class DealWorkflow:
         try:
             return await transact(self._deal.request, message)
         except DealFailure as failure:
-            raise _refusal(failure.problem) from failure
+            raise refusal(failure.problem) from failure
 
     @transact.validator
     def _may_transact(self, message: TransactionMessage) -> None:
         if not message.intent_id.startswith(f"{self._deal.request.deal_id}/"):
-            raise _refusal(_not_of_this_deal(self._deal.request.deal_id, message))
+            raise refusal(_not_of_this_deal(self._deal.request.deal_id, message))
 
     @workflow.update
     async def approve_deal(self, message: ApprovalMessage) -> DeskApproval:
@@ -251,7 +257,7 @@ class DealWorkflow:
         try:
             check_command(command, self._deal.status)
         except DealError as error:
-            raise _refusal(error.problem) from None
+            raise refusal(error.problem) from None
 
     def _check_desk_message(self, message: ApprovalMessage) -> None:
         try:
@@ -275,7 +281,7 @@ class DealWorkflow:
                 raise not_waiting(self._deal.status)
             self._admission.owners.check_message(message)
         except DealError as error:
-            raise _refusal(error.problem) from None
+            raise refusal(error.problem) from None
 
     async def _hear_owner(self, message: OwnerMessage) -> Approval:
         owners = self._admission.owners
@@ -283,7 +289,7 @@ class DealWorkflow:
         try:
             approval = await owners.take(message)
         except DealFailure as failure:
-            raise _refusal(failure.problem) from failure
+            raise refusal(failure.problem) from failure
         self._recording.heard(message)
         return approval
 
@@ -299,7 +305,9 @@ class DealWorkflow:
 
     async def _run_admitted(self) -> None:
         """Go on from whatever somebody wants or has failed, until the deal has ended."""
-        following = self._run_as_begun
+        await self._go_on_from(self._run_as_begun)
+
+    async def _go_on_from(self, following: Callable[[], Awaitable[None]]) -> None:
         while True:
             try:
                 await following()
@@ -341,7 +349,7 @@ def _nothing_to_part(status: DealStatus, message: UnwindMessage) -> Problem:
     ).problem
 
 
-def _refusal(problem: Problem) -> ApplicationError:
+def refusal(problem: Problem) -> ApplicationError:
     """A problem as the answer to a message."""
     return ApplicationError(
         problem.message, problem.model_dump(), type=problem.code, non_retryable=True
