@@ -49,6 +49,7 @@ class AdoptedDealWorkflow(DealWorkflow):
     async def _take_over(self) -> None:
         found = await self._restore()
         message = self._order.message
+        self._recording.heard(message)
         await self._recording.move(
             DealStatus.UNWINDING, f"taken over by {message.who}: {message.why}"
         )

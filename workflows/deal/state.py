@@ -55,6 +55,8 @@ class DealState:
     module: ModuleProfile | None = None
     policy: PinnedPolicy | None = None
     """What it keeps of the policy that it was admitted by; deals from before have none."""
+    policy_version: int | None = None
+    """The same of a deal that was taken over, which knows no more of it."""
     approval: Approval | None = None
     desk_approval: DeskApproval | None = None
     asking: bool = False
@@ -114,6 +116,7 @@ class DealState:
         self.account, self.treasury = view.account, view.treasury
         self.sizing, self.approval, self.problem = view.sizing, view.approval, view.problem
         self.steps, self.rounds = list(view.steps), dict(rounds)
+        self.policy_version, self.desk_approval = view.policy_version, view.desk_approval
         self.decided = self.taken_over = self.has_key = self.controlled = True
         self.reserved, self.all_final = True, False
 
@@ -185,7 +188,7 @@ class DealState:
             account=self.account,
             treasury=self.treasury,
             sizing=self.sizing,
-            policy_version=None if self.policy is None else self.policy.version,
+            policy_version=self.policy_version if self.policy is None else self.policy.version,
             approval=self.approval,
             desk_approval=self.desk_approval,
             frozen=self.frozen,

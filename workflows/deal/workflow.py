@@ -263,7 +263,7 @@ class DealWorkflow:
         try:
             self._admission.desk.check_message(message)
         except DealError as error:
-            raise _refusal(error.problem) from None
+            raise refusal(error.problem) from None
 
     async def _hear_desk(self, message: ApprovalMessage) -> DeskApproval:
         info = workflow.current_update_info()
@@ -271,7 +271,7 @@ class DealWorkflow:
         try:
             said = await self._admission.desk.take(message, info.id)
         except DealFailure as failure:
-            raise _refusal(failure.problem) from failure
+            raise refusal(failure.problem) from failure
         self._recording.heard(message)
         return said
 
