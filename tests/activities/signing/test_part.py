@@ -8,8 +8,10 @@ import pytest
 
 from activities.protocols.aave import REPAY, VARIABLE_RATE
 from activities.protocols.erc20 import APPROVE
+from activities.protocols.uniswap import EXACT_INPUT_SINGLE
 from activities.signing.findings import Finding, Rule
 from activities.signing.policy import Accepted, review
+from domain.amounts import ceil_div
 from domain.deals import Step
 from domain.transactions import Asset, Bound, PreparedBatch
 from tests.activities.signing.refusals import ACCOUNT, ACCOUNTS, DEAL_RECORD
@@ -62,3 +64,30 @@ def test_nothing_is_withdrawn_upon_a_part_and_nothing_is_allowed_beyond_it(
     finding = reviewed(repaying(amount, allowed, alone=alone))
     assert isinstance(finding, Finding)
     assert finding.rule is rule
+
+
+@pytest.mark.parametrize(("bps", "signed"), [(0, True), (500, True), (501, False), (9_000, False)])
+def test_a_sale_never_takes_far_less_than_it_was_simulated_to_get(
+    bps: int, *, signed: bool
+) -> None:
+    batch = Batches(ACCOUNTS).batch(Step.UNWIND, selling=True)
+    got = 7_654_321
+    least = got - ceil_div(got * bps, 10_000)
+    sale = batch.intents[-1].model_copy(update={"data": sale_data(batch, least)})
+    changed = {
+        "intents": (*batch.intents[:-1], sale),
+        "simulated_changes": {Asset.PAR: got},
+        "bounds": (Bound(asset=Asset.PAR, minimum=least, maximum=2**256 - 1),),
+    }
+    answer = reviewed(batch.model_copy(update=changed))
+    if signed:
+        assert isinstance(answer, Accepted), answer
+    else:
+        assert isinstance(answer, Finding)
+        assert answer.rule is Rule.MINIMUM_OUT
+
+
+def sale_data(batch: PreparedBatch, least: int) -> str:
+    """The sale of the batch with another minimum."""
+    (arguments,) = EXACT_INPUT_SINGLE.decode_arguments(bytes.fromhex(batch.intents[-1].data[2:]))
+    return EXACT_INPUT_SINGLE.encode((*arguments[:6], least, arguments[7]))
