@@ -322,7 +322,7 @@ def expire(
 
 
 @app.command()
-def adopt(
+def adopt(  # noqa: PLR0913 - the options of the command
     deal_id: DealIdArgument,
     reason: ReasonOption,
     command_id: CommandIdOption = None,

@@ -110,7 +110,8 @@ class DealDesk:
 
         That is what happens to cancel and unwind while Temporal is away: they are given once, as
         soon as it is back. `part_bps` is how much to unwind, all by default, `answers` who answers
-        for what an adopted deal leaves. Raises `NotAllowed` (its state does not allow it) and `OutcomeUnknown`.
+        for what an adopted deal leaves. Raises `NotAllowed` (its state does not allow
+        it) and `OutcomeUnknown`.
         """
         bank = await self._bank(caller, Permission(f"deals.{command}"), deal_id)
         message = CommandMessage(who=caller.who, why=why, via=caller.via)

@@ -47,8 +47,8 @@ from activities.custody.interface import (
     Rotation,
     VerifyJournal,
 )
-from activities.dryrun.interface import DryRun, DryRunActivities, DryRunResult
 from activities.deals.interface import DealRecord, FindDeal, RecordActivities
+from activities.dryrun.interface import DryRun, DryRunActivities, DryRunResult
 from activities.protocols.interface import (
     MarketReading,
     ProtocolActivities,
