@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 from temporalio.client import (
     Client,
     WithStartWorkflowOperation,
+    WorkflowExecutionDescription,
     WorkflowExecutionStatus,
     WorkflowHandle,
     WorkflowUpdateRPCTimeoutOrCancelledError,
@@ -19,7 +20,15 @@ from temporalio.service import RPCError
 
 from activities.transactions.interface import TransactionView
 from domain.approvals import Approval
-from domain.deals import CLOSED, SETTLED, Command, DealRequest, check_command, ensure_same_request
+from domain.deals import (
+    CLOSED,
+    SETTLED,
+    Command,
+    DealRequest,
+    DealStatus,
+    check_command,
+    ensure_same_request,
+)
 from domain.desk_approvals import DeskApproval, not_awaited
 from domain.errors import NotAllowed, NotFound, OutcomeUnknown, Unavailable, WaitTimedOut
 from domain.identifiers import DealId
@@ -164,21 +173,36 @@ class DealClient:
             ) from None
         return await self.view(deal_id)
 
-    async def _lost_request(self, deal_id: DealId) -> DealRequest | None:
-        """What the deal was asked for, if its workflow was terminated, has failed or timed out."""
-        handle = self._handle(deal_id)
+    async def _adopt(self, deal_id: DealId, message: CommandMessage, command_id: str) -> DealView:
+        """End a stuck deal by a person, or take over one whose workflow is lost.
+
+        One that is being taken over already is answered for as it stands.
+        """
         with domain_errors(deal_id):
-            described = await handle.describe()
-            if described.status not in _LOST:
-                return None
-            started = await anext(aiter(handle.fetch_history_events(page_size=1)))
-            given = started.workflow_execution_started_event_attributes.input.payloads[:1]
-            decode = self._client.data_converter.decode
-            if described.workflow_type == ADOPTED:
-                order: TakeOver = (await decode(given, [TakeOver]))[0]
-                return order.request
-            request: DealRequest = (await decode(given, [DealRequest]))[0]
-            return request
+            described = await self._handle(deal_id).describe()
+        if described.status in _LOST:
+            request = await self._request_of(described)
+            return await self.take_over(request, message, command_id)
+        if described.workflow_type == ADOPTED:
+            view = await self.view(deal_id)
+            if view.status is not DealStatus.STUCK:
+                return view
+        if not isinstance(message, AdoptMessage):
+            message = AdoptMessage(who=message.who, why=message.why, via=message.via)
+        handle = self._handle(deal_id)
+        return await handle.execute_update(DealWorkflow.adopt, message, id=command_id)
+
+    async def _request_of(self, run: WorkflowExecutionDescription) -> DealRequest:
+        """What the deal of this run was asked for; another run may have begun since."""
+        handle = self._client.get_workflow_handle(run.id, run_id=run.run_id)
+        started = await anext(aiter(handle.fetch_history_events(page_size=1)))
+        given = started.workflow_execution_started_event_attributes.input.payloads[:1]
+        decode = self._client.data_converter.decode
+        if run.workflow_type == ADOPTED:
+            order: TakeOver = (await decode(given, [TakeOver]))[0]
+            return order.request
+        request: DealRequest = (await decode(given, [DealRequest]))[0]
+        return request
 
     async def transact(
         self, deal_id: DealId, message: TransactionMessage, command_id: str
@@ -316,13 +340,9 @@ class DealClient:
     async def _send(
         self, deal_id: DealId, command: Command, message: CommandMessage, command_id: str
     ) -> DealView:
-        handle = self._handle(deal_id)
         if command is Command.ADOPT:
-            if (lost := await self._lost_request(deal_id)) is not None:
-                return await self.take_over(lost, message, command_id)
-            if not isinstance(message, AdoptMessage):
-                message = AdoptMessage(who=message.who, why=message.why, via=message.via)
-            return await handle.execute_update(DealWorkflow.adopt, message, id=command_id)
+            return await self._adopt(deal_id, message, command_id)
+        handle = self._handle(deal_id)
         if command is Command.UNWIND:
             if not isinstance(message, UnwindMessage):
                 message = UnwindMessage(who=message.who, why=message.why, via=message.via)
