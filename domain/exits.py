@@ -22,6 +22,11 @@ def topped_up(debt: int) -> int:
     return debt_bound(debt_bound(debt))
 
 
+def part_of(units: int, part_bps: int | None) -> int:
+    """That many basis points of it, rounded up, so that there is always something; None: all."""
+    return units if part_bps is None else ceil_div(units * part_bps, BASIS_POINTS)
+
+
 def next_exit_step(position: Position, danger_wad: int = 0) -> Step | None:
     """The next batch on the way to an empty account; None when it is empty.
 

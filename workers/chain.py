@@ -86,6 +86,7 @@ async def build(
                     engine.deliver_batch,
                     engine.abandon_batch,
                     engine.finalize_deal,
+                    engine.find_batches,
                     engine.replace_transaction,
                     engine.send_attempts,
                     engine.plan_no_op,

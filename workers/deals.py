@@ -30,6 +30,7 @@ from workers.runtime.process import BUILD_ID, database_pool, run_process
 from workers.runtime.settings import CodecSettings, DealsWorkerSettings
 from workflows.chain.fill import FillNonceWorkflow
 from workflows.chain.release import ReleaseChainWorkflow
+from workflows.deal.adopted import AdoptedDealWorkflow
 from workflows.deal.workflow import TASK_QUEUE, DealWorkflow
 from workflows.dryrun.workflow import DryRunWorkflow
 from workflows.keys.requests import (
@@ -50,6 +51,7 @@ _STICKY_FOR = timedelta(seconds=2)
 WORKFLOWS: Final = (
     DealWorkflow,
     DryRunWorkflow,
+    AdoptedDealWorkflow,
     FillNonceWorkflow,
     ReleaseChainWorkflow,
     ListKeysWorkflow,
@@ -89,7 +91,8 @@ async def build(
         database_pool(settings.database_url.get_secret_value(), size=_DATABASE_CONNECTIONS)
     )
     health.watch("postgres", checks.database(pool.connection), without="no deal is recorded")
-    reservations, releases = Reservations(pool), Releases(Halts(pool))
+    records, reservations = Records(pool), Reservations(pool)
+    releases = Releases(Halts(pool))
     admissions = Admissions(pool)
     await stack.enter_async_context(beside(Dispatcher(pool, client).run()))
     drain = timedelta(seconds=settings.graceful_shutdown_seconds)
@@ -101,7 +104,8 @@ async def build(
             build_id=BUILD_ID,
             workflows=WORKFLOWS,
             activities=[
-                Records(pool).record_deal,
+                records.record_deal,
+                records.find_deal,
                 releases.ensure_active,
                 reservations.reserve_funding,
                 reservations.release_funding,

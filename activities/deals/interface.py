@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from temporalio import activity
 
 from domain.causes import Cause
+from domain.identifiers import DealId
 from domain.predictions import Prediction, Realised
 from domain.views import DealView, StepView
 
@@ -33,6 +34,14 @@ class DealRecord(BaseModel):
     """The message that had this change made; None if the deal did it by itself."""
 
 
+class FindDeal(BaseModel):
+    """Look a deal up in the records."""
+
+    model_config = ConfigDict(frozen=True)
+
+    deal_id: DealId
+
+
 class RecordActivities(ABC):
     """Idempotent by the view's version; what is older never overwrites what is newer."""
 
@@ -42,4 +51,12 @@ class RecordActivities(ABC):
         """Write the deal and its step in one transaction.
 
         Raises `Conflict` if a version in between is missing, `Unavailable` while Postgres is away.
+        """
+
+    @abstractmethod
+    @activity.defn
+    async def find_deal(self, order: FindDeal) -> DealView:
+        """Return the deal as it was last recorded, with its steps.
+
+        Raises `NotFound` and `Unavailable`.
         """

@@ -10,8 +10,8 @@ from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 from temporalio import activity
 
-from activities.deals.interface import DealRecord, RecordActivities
-from domain.errors import Conflict, NotAllowed, Unavailable
+from activities.deals.interface import DealRecord, FindDeal, RecordActivities
+from domain.errors import Conflict, NotAllowed, NotFound, Unavailable
 from domain.views import DealView, StepView
 
 # Inserting and updating are apart because an upsert would run the insert's trigger for both. The
@@ -100,6 +100,19 @@ FROM given LEFT JOIN deals.deals AS known USING (deal_id)
 """
 
 
+_FIND: Final = """
+SELECT to_jsonb(deal) || jsonb_build_object(
+    'settlement', NULL,
+    'steps', (
+        SELECT coalesce(jsonb_agg(jsonb_build_object(
+            'outcome', outcome, 'started_at', started_at, 'finished_at', finished_at
+        ) ORDER BY version), '[]'::jsonb)
+        FROM deals.deal_steps AS step WHERE step.deal_id = deal.deal_id
+    )
+) FROM deals.deals AS deal WHERE deal_id = %s
+"""
+
+
 class Records(RecordActivities):
     """The records in Postgres, as the role ``deal_records``.
 
@@ -139,6 +152,23 @@ class Records(RecordActivities):
         written, version, digest = answer or (False, None, None)
         if not written:
             _ensure_known(view, version, digest)
+
+    @activity.defn
+    async def find_deal(self, order: FindDeal) -> DealView:
+        """See `RecordActivities.find_deal`; what it was settled with is left out."""
+        try:
+            async with self._pool.connection() as connection:
+                row = await (await connection.execute(_FIND, (order.deal_id,))).fetchone()
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            raise _unavailable(error) from error
+        if row is None:
+            raise NotFound(
+                f"deal {order.deal_id} is not in the records",
+                field="deal_id",
+                value=order.deal_id,
+                next_action="list deals with `deal list`",
+            )
+        return DealView.model_validate(row[0])
 
 
 def _ensure_known(view: DealView, version: int | None, digest: str | None) -> None:

@@ -60,10 +60,11 @@ class DealCalls:
         data = redemption.REDEEM.encode(amount, self._account)
         return Call(self.redemption, "Redeem at par", data)
 
-    def repay(self) -> Call:
-        """The whole debt, whatever it has grown to."""
-        data = aave.REPAY.encode(self.par, aave.ALL, aave.VARIABLE_RATE, self._account)
-        return Call(self.pool, "Repay the whole debt", data)
+    def repay(self, amount: int = aave.ALL) -> Call:
+        """So much of the debt; by default the whole, whatever it has grown to."""
+        data = aave.REPAY.encode(self.par, amount, aave.VARIABLE_RATE, self._account)
+        part = "the whole" if amount == aave.ALL else "a part of the"
+        return Call(self.pool, f"Repay {part} debt", data)
 
     def withdraw(self) -> Call:
         """All collateral."""

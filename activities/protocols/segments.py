@@ -8,7 +8,8 @@ from typing import Final
 from activities.protocols import erc20
 from activities.protocols.calls import DealCalls
 from activities.protocols.drafts import Call, approval, exactly
-from domain.exits import debt_bound
+from activities.protocols.reader import Look
+from domain.exits import debt_bound, part_of
 from domain.transactions import Asset, Bound
 
 Segment = tuple[list[Call], list[Bound]]
@@ -62,6 +63,24 @@ def redeeming(calls: DealCalls, amount: int, paid: int, allowed: Allowed) -> Seg
         *approval(calls.discount, calls.redemption, amount, allowed, "Allow the redemption"),
         calls.redeem(amount),
     ], [exactly(Asset.DISCOUNT, -amount), exactly(Asset.PAR, paid)]
+
+
+def repaying_part(calls: DealCalls, look: Look, part_bps: int) -> Segment:
+    """So many basis points of the debt, as far as the par tokens held go; nothing is withdrawn.
+
+    Aave's debt token logs only what goes beyond the interest that it is given with the same call.
+    """
+    owed = look.position.debt
+    amount = min(part_of(owed, part_bps), look.position.par)
+    if not amount:
+        return [], []
+    return [
+        *approval(calls.par, calls.pool, amount, look.values[0], "Allow Aave to take the part"),
+        calls.repay(amount),
+    ], [
+        exactly(Asset.PAR, -amount),
+        Bound(asset=Asset.DEBT, minimum=-amount - ROUNDING, maximum=debt_bound(owed) - owed),
+    ]
 
 
 def repayment(calls: DealCalls, debt: int, allowed: Allowed) -> list[Call]:

@@ -27,6 +27,7 @@ from activities.protocols.runs import RunBuilder
 from activities.protocols.segments import (
     borrowing,
     redeeming,
+    repaying_part,
     repayment,
     supplying,
     wrapping,
@@ -36,7 +37,7 @@ from domain.amounts import BASIS_POINTS, UINT256_MAX, ceil_div
 from domain.approvals import ExecuteApproved
 from domain.deals import Step
 from domain.errors import NotAllowed
-from domain.exits import debt_bound, topped_up
+from domain.exits import debt_bound, part_of, topped_up
 from domain.identifiers import Address
 from domain.limits import MAX_LTV_BPS
 from domain.market import RedemptionTerms
@@ -170,7 +171,7 @@ class StepBuilder:
         )
         offered = redemption_terms(look.values[:-1])
         ensure_redeemable(offered, look.position.discount)
-        return self._redemption(order, look, offered)
+        return self._redemption(order, look, offered, look.position.discount)
 
     async def _top_up(self, order: PrepareBatch) -> Draft:
         look = await self._look(order, sender=self.treasury)
@@ -187,7 +188,7 @@ class StepBuilder:
         """Redeem what is held if that is possible, otherwise sell it back at a bounded loss."""
         terms = self.profile.module(order.request.module)
         position = await self.reader.position(order.request.module, order.account)
-        amount = position.discount
+        amount = part_of(position.discount, order.part_bps)
         calls = self._calls(order)
         look = await self._look(
             order,
@@ -201,7 +202,7 @@ class StepBuilder:
         )
         quote, offered = uniswap.quoted(look.values[1]), redemption_terms(look.values[2:6])
         if offered.redeemable >= amount and not offered.frozen:
-            return self._redemption(order, look, offered)
+            return self._redemption(order, look, offered, amount)
         guard = self._prices(order).guard(look.values[6:-1], offered, look.timestamp)
         slippage = (
             order.request.max_slippage_bps if order.slippage_bps is None else order.slippage_bps
@@ -219,6 +220,8 @@ class StepBuilder:
         """Repay, withdraw and unwrap: what of it there is to do."""
         calls = self._calls(order)
         look = await self._look(order, [allowance_read(calls.par, order.account, calls.pool)])
+        if order.part_bps is not None:
+            return draft_of(look, *repaying_part(calls, look, order.part_bps))
         position, settling = look.position, list[Call]()
         if position.debt:
             settling += repayment(calls, position.debt, look.values[0])
@@ -244,9 +247,10 @@ class StepBuilder:
         bounds = [exactly(Asset.PAR, -look.position.par)]
         return draft_of(look, calls, bounds, fees=look.fees.maximum_exact)
 
-    def _redemption(self, order: PrepareBatch, look: Look, terms: RedemptionTerms) -> Draft:
-        amount, allowed = look.position.discount, look.values[-1]
-        segment = redeeming(self._calls(order), amount, terms.paid(amount), allowed)
+    def _redemption(
+        self, order: PrepareBatch, look: Look, terms: RedemptionTerms, amount: int
+    ) -> Draft:
+        segment = redeeming(self._calls(order), amount, terms.paid(amount), look.values[-1])
         return draft_of(look, *segment)
 
     def _exchange(

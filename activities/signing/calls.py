@@ -164,6 +164,14 @@ def _some(rule: Rule) -> Argument:
     )
 
 
+def _all_or_some(rule: Rule) -> Argument:
+    return Argument(
+        rule,
+        limit=lambda _: "everything, or 1 to 2^128 - 1 token units",
+        accepts=lambda _, value: value == ALL or 0 < value < AMOUNT_LIMIT,
+    )
+
+
 def _argument(number: int) -> Units:
     return lambda _, arguments: int(arguments[number])
 
@@ -307,12 +315,13 @@ _USES: Final[dict[str, Meaning]] = {
         REPAY,
         (
             _party(Rule.TOKEN, Party.PAR),
-            _exactly(Rule.AMOUNT, ALL),
+            # A part is repaid by itself only, see `policy._part_findings`.
+            _all_or_some(Rule.AMOUNT),
             _exactly(Rule.RATE_MODE, VARIABLE_RATE),
             _party(Rule.RECIPIENT, Party.ACCOUNT),
         ),
         token=Party.PAR,
-        units=lambda terms, _: terms.repayable,
+        units=lambda terms, given: terms.repayable if given[1] == ALL else int(given[1]),
         by_allowance=True,
         way_out=True,
     ),

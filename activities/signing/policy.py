@@ -12,6 +12,7 @@ from typing import Final
 
 from eth_abi.exceptions import DecodingError
 
+from activities.protocols.aave import ALL
 from activities.protocols.abi import SELECTOR_BYTES, Function
 from activities.signing.calls import (
     MEANINGS,
@@ -359,10 +360,21 @@ def _call_findings(
             if not expected.accepts(terms, value):
                 yield _wrong(expected.rule, intent, value, expected.limit(terms), _ASK)
         yield from _cap_findings(intent, call, given, terms)
+    yield from _part_findings(batch, calls, arguments)
     for position, intent in enumerate(batch.intents):
         yield from _approval_findings(intent, calls[position:], arguments[position:], terms)
     if batch.key.step is Step.RUN:
         yield from _run_findings(batch, calls, arguments)
+
+
+def _part_findings(
+    batch: PreparedBatch, calls: Sequence[Call], arguments: Sequence[Arguments]
+) -> Iterator[Finding]:
+    """A part of a debt is repaid in a batch of its own: nothing is withdrawn upon it."""
+    others = any(call.meaning.approves is None and call.name != "repay" for call in calls)
+    for intent, call, given in zip(batch.intents, calls, arguments, strict=True):
+        if call.name == "repay" and given[1] != ALL and others:
+            yield _wrong(Rule.AMOUNT, intent, given[1], ALL, _ASK)
 
 
 def _calls_of(

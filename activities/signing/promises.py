@@ -10,7 +10,9 @@ from typing import Final
 from activities.protocols.abi import address_of
 from activities.protocols.uniswap import EXACT_INPUT_SINGLE, EXACT_OUTPUT_SINGLE
 from activities.signing.findings import Finding, Rule
+from domain.amounts import BASIS_POINTS, ceil_div
 from domain.identifiers import Address
+from domain.limits import MAX_SLIPPAGE_BPS
 from domain.transactions import Asset, Bound, Intent, PreparedBatch
 
 _PAID: Final = 0
@@ -53,6 +55,17 @@ def _swap_findings(
     """A swap whose minimum out is less than is promised would be noticed too late."""
     (arguments,) = EXACT_INPUT_SINGLE.decode_arguments(bytes.fromhex(intent.data[2:]))
     bought = assets[address_of(arguments[_BOUGHT])]
+    # Who widens the bounds of a sale, attempt by attempt, does so up to here and no further.
+    shown = batch.simulated_changes.get(bought, 0)
+    if arguments[_MINIMUM_OUT] < shown - ceil_div(shown * MAX_SLIPPAGE_BPS, BASIS_POINTS):
+        yield Finding(
+            Rule.MINIMUM_OUT,
+            "the swap would accept far less than it was simulated to get",
+            value=arguments[_MINIMUM_OUT],
+            limit=f"at most {MAX_SLIPPAGE_BPS} basis points less than {shown}",
+            next_action=_REPREPARE,
+            intent=intent,
+        )
     for bound in batch.bounds:
         if _speaks_of(bound, bought, number) and arguments[_MINIMUM_OUT] < bound.minimum:
             yield Finding(

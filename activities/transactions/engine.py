@@ -19,6 +19,8 @@ from activities.transactions.interface import (
     FillNonce,
     FinalizeDeal,
     FinalTransactions,
+    FindBatches,
+    FoundBatches,
     NonceFill,
     PrepareBatch,
     ReleaseChain,
@@ -38,6 +40,7 @@ from activities.transactions.replacing import Replacer
 from activities.transactions.store import Pool, TransactionStore
 from activities.transactions.unknowns import Unknowns
 from domain.chains import ChainProfile
+from domain.deals import Step
 from domain.errors import DealError, OutcomeUnknown
 from domain.identifiers import Address
 from domain.transactions import PreparedBatch
@@ -128,6 +131,17 @@ class TransactionEngine(TransactionActivities):
     async def finalize_deal(self, order: FinalizeDeal) -> FinalTransactions:
         """See `TransactionActivities.finalize_deal`."""
         return FinalTransactions(receipts=await self._finalizer.finalize(order.deal_id))
+
+    @activity.defn
+    async def find_batches(self, order: FindBatches) -> FoundBatches:
+        """See `TransactionActivities.find_batches`."""
+        known = await self._store.batches_of(order.chain_id, order.deal_id)
+        rounds: dict[Step, int] = {}
+        for batch, _ in known:
+            rounds[batch.key.step] = max(batch.key.round, rounds.get(batch.key.step, 0))
+        open_ones = [batch for batch, is_open in known if is_open]
+        left = [batch for batch in open_ones if str(batch.key) not in order.recorded]
+        return FoundBatches(batches=tuple(left), rounds=rounds)
 
     @activity.defn
     async def replace_transaction(self, order: ReplaceTransaction) -> Replacement:

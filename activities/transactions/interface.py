@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 from temporalio import activity
 
-from domain.amounts import Units
+from domain.amounts import BASIS_POINTS, Units
 from domain.approvals import ExecuteApproved
 from domain.deals import DealRequest, Step, digest_of
 from domain.errors import Problem
@@ -47,6 +47,11 @@ class PrepareBatch(_Model):
     slippage_bps: Annotated[int, Field(ge=0, le=MAX_SLIPPAGE_BPS)] | None = None
     """How much less than its quote a sale on the way out may take; by default the request's."""
 
+    part_bps: Annotated[int, Field(ge=1, lt=BASIS_POINTS)] | None = None
+    """How much of what is held a step of the way out sells, or of what is owed it repays, in basis
+    points; by default all of it.
+    """
+
     def digest(self) -> str:
         """SHA-256; what is not set is left out, as before there was such a field."""
         fields = {
@@ -54,6 +59,7 @@ class PrepareBatch(_Model):
             "approval": self.approval,
             "operation": self.operation,
             "slippage_bps": self.slippage_bps,
+            "part_bps": self.part_bps,
         }
         return digest_of(self, exclude={name for name, value in fields.items() if value is None})
 
@@ -95,6 +101,23 @@ class FinalTransactions(_Model):
     """Every transaction of a deal as it is in the chain for ever."""
 
     receipts: tuple[Receipt, ...]
+
+
+class FindBatches(_Model):
+    """Look for what was begun for a deal whose workflow was lost."""
+
+    chain_id: ChainId
+    deal_id: DealId
+    recorded: tuple[str, ...]
+    """The keys of the batches that are in the deal's records."""
+
+
+class FoundBatches(_Model):
+    """What may have had an effect, or may yet have one, and is not in the records, oldest first."""
+
+    batches: tuple[PreparedBatch, ...]
+    rounds: Mapping[Step, int]
+    """The highest round that was ever begun of each step: none of these keys is used again."""
 
 
 class Action(StrEnum):
@@ -210,6 +233,11 @@ class TransactionActivities(ABC):
     @activity.defn
     async def finalize_deal(self, order: FinalizeDeal) -> FinalTransactions:
         """Wait until all the deal's transactions are final, and return them as they ended up."""
+
+    @abstractmethod
+    @activity.defn
+    async def find_batches(self, order: FindBatches) -> FoundBatches:
+        """Return what was prepared for a deal and is neither recorded nor given up."""
 
     @abstractmethod
     @activity.defn

@@ -36,6 +36,12 @@ ON CONFLICT (chain_id, address) DO UPDATE
 RETURNING next_nonce - %(count)s
 """
 _BATCH: Final = "SELECT prepared, order_digest FROM transactions.batches WHERE batch_key = %s"
+_OF_DEAL: Final = """
+SELECT b.prepared, EXISTS (
+    SELECT FROM transactions.intents i
+    WHERE i.batch_key = b.batch_key AND i.state <> 'ABANDONED'
+) FROM transactions.batches b WHERE b.chain_id = %s AND b.deal_id = %s ORDER BY b.created_at
+"""
 _INTENT: Final = """
 SELECT i.nonce, i.state, b.prepared
 FROM transactions.intents i JOIN transactions.batches b USING (batch_key)
@@ -170,6 +176,17 @@ class TransactionStore:
         if None not in (ordered, row[1]) and ordered != row[1]:
             raise _other_order(key, ordered, row[1])
         return PreparedBatch.model_validate(row[0])
+
+    async def batches_of(
+        self, chain_id: ChainId, deal_id: DealId
+    ) -> list[tuple[PreparedBatch, bool]]:
+        """Every batch of a deal, oldest first, and whether it was not given up."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(_OF_DEAL, (chain_id, deal_id))
+            return [
+                (PreparedBatch.model_validate(row[0]), bool(row[1]))
+                for row in await cursor.fetchall()
+            ]
 
     async def intent(
         self, chain_id: ChainId, deal_id: DealId, intent_id: str

@@ -6,6 +6,7 @@ from uuid import uuid4
 import typer
 from pydantic import ValidationError
 
+from domain.amounts import BASIS_POINTS, parse_decimal
 from domain.commands import CommandState
 from domain.deals import Command, invalid_input_from
 from domain.errors import InvalidInput
@@ -30,9 +31,12 @@ async def give(  # noqa: PLR0913 - the options of the command
     command_id: str | None,
     sure: bool,
     output: Output,
+    part: str | None = None,
+    answers: str | None = None,
 ) -> None:
     """Ask whether it is meant, give the command, and print where the deal stands then."""
     check_reason(reason)
+    part_bps = parse_part(part)
     if not sure:
         require_terminal(command)
     who = await caller(Permission(f"deals.{command}"))
@@ -42,7 +46,9 @@ async def give(  # noqa: PLR0913 - the options of the command
         typer.echo("nothing was changed", err=True)
         raise typer.Exit(1)
     given = command_id or str(uuid4())
-    view = await desk.give(who, command, deal_id, reason.strip(), given)
+    view = await desk.give(
+        who, command, deal_id, reason.strip(), given, part_bps=part_bps, answers=answers
+    )
     if view is None:
         print_queued(deal_id, command, given, output)
     elif output is Output.JSON:
@@ -62,6 +68,23 @@ def print_queued(deal_id: DealId, command: Command, command_id: str, output: Out
 def check_reason(reason: str) -> None:
     """Raise `InvalidInput` unless it is one; before anything is looked at."""
     parse_message(reason, "somebody")
+
+
+def parse_part(part: str | None) -> int | None:
+    """Basis points of a ratio such as 0.25; None for all. Raises `InvalidInput`."""
+    if part is None:
+        return None
+    ratio = parse_decimal(part, field="part")
+    basis_points = ratio * BASIS_POINTS
+    if not 0 < ratio <= 1 or basis_points != int(basis_points):
+        raise InvalidInput(
+            "part is out of range",
+            field="part",
+            value=part,
+            limit="above 0 and at most 1, at most 4 decimal places",
+            next_action="give the part as a ratio, such as 0.25, or leave it out to unwind all",
+        )
+    return None if ratio == 1 else int(basis_points)
 
 
 def parse_message(reason: str, who: str) -> CommandMessage:

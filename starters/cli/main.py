@@ -291,6 +291,9 @@ def retry(
 @app.command()
 def unwind(  # noqa: PLR0913 - the options of the command
     deal_id: OptionalDealId = None,
+    part: Annotated[
+        str | None, typer.Option(help="How much of it, such as 0.25 [default: all].")
+    ] = None,
     *,
     reason: ReasonOption,
     where: WhereOption = None,
@@ -299,9 +302,12 @@ def unwind(  # noqa: PLR0913 - the options of the command
     yes: YesOption = False,
     output: OutputOption = None,
 ) -> None:
-    """Bring a deal's funds home from any state in which it holds some."""
+    """Bring a deal's funds home from any state in which it holds some, or a part of them.
+
+    A part is sold or redeemed and repaid; the deal then waits, paused, for resume or unwind.
+    """
     chosen = _Chosen(deal_id, where, batch_id, command_id)
-    _give_chosen("unwind", chosen, reason, sure=yes, output=output)
+    _give_chosen("unwind", chosen, reason, sure=yes, output=output, part=part)
 
 
 @app.command()
@@ -318,16 +324,27 @@ def expire(
 
 
 @app.command()
-def adopt(
+def adopt(  # noqa: PLR0913 - the options of the command
     deal_id: DealIdArgument,
     reason: ReasonOption,
     command_id: CommandIdOption = None,
+    answers: Annotated[
+        str | None, typer.Option(help="Who answers for what is left [default: who adopts it].")
+    ] = None,
     *,
     yes: YesOption = False,
     output: OutputOption = None,
 ) -> None:
-    """End a stuck deal with a written account of what is left, which you answer for."""
-    _give("adopt", deal_id, reason, command_id=command_id, sure=yes, output=output)
+    """End a stuck deal with a written account of what is left, and who answers for it."""
+    _give(
+        "adopt",
+        deal_id,
+        reason,
+        command_id=command_id,
+        sure=yes,
+        output=output,
+        answers=answers,
+    )
 
 
 @app.command(
@@ -383,6 +400,8 @@ def _give(  # noqa: PLR0913 - as the commands have them
     command_id: str | None,
     sure: bool,
     output: Output | None,
+    part: str | None = None,
+    answers: str | None = None,
 ) -> None:
     from domain.deals import Command
     from domain.identifiers import DealId
@@ -396,6 +415,8 @@ def _give(  # noqa: PLR0913 - as the commands have them
             command_id=command_id,
             sure=sure,
             output=settled(output),
+            part=part,
+            answers=answers,
         )
     )
 
@@ -432,15 +453,31 @@ class _Chosen:
         return None
 
 
-def _give_chosen(
-    name: str, chosen: _Chosen, reason: str, *, sure: bool, output: Output | None
+def _give_chosen(  # noqa: PLR0913 - as the commands have them
+    name: str,
+    chosen: _Chosen,
+    reason: str,
+    *,
+    sure: bool,
+    output: Output | None,
+    part: str | None = None,
 ) -> None:
     from domain.deals import Command
+    from domain.errors import InvalidInput
 
     deal_id = chosen.one()
     if deal_id is not None:
-        _give(name, deal_id, reason, command_id=chosen.command_id, sure=sure, output=output)
+        command_id = chosen.command_id
+        _give(name, deal_id, reason, command_id=command_id, sure=sure, output=output, part=part)
         return
+    if part is not None:
+        raise InvalidInput(
+            "a part is unwound of one deal at a time",
+            field="part",
+            value=part,
+            limit="the id of one deal",
+            next_action="name the deal, or leave the part out",
+        )
     from starters.cli.batch import give_to_many
 
     run_async(

@@ -25,11 +25,13 @@ from starters.deals.failures import not_found
 from starters.deals.launch import launch, newest_view
 from starters.deals.reading import DealFilter, DealPage, RecordsReader
 from workflows.deal.messages import (
+    AdoptMessage,
     ApprovalMessage,
     CommandMessage,
     OwnerMessage,
     RejectionMessage,
     TransactionMessage,
+    UnwindMessage,
 )
 
 Clients = Callable[[], Awaitable[DealClient]]
@@ -93,16 +95,30 @@ class DealDesk:
 
         return _heard(await self._given(caller, command, hand_over, DealView))
 
-    async def give(
-        self, caller: Caller, command: Command, deal_id: DealId, why: str, command_id: str
+    async def give(  # noqa: PLR0913 - what a command is made of
+        self,
+        caller: Caller,
+        command: Command,
+        deal_id: DealId,
+        why: str,
+        command_id: str,
+        *,
+        part_bps: int | None = None,
+        answers: str | None = None,
     ) -> DealView | None:
         """Pause, resume, cancel, retry and the like; None if it is queued.
 
         That is what happens to cancel and unwind while Temporal is away: they are given once, as
-        soon as it is back. Raises `NotAllowed` (its state does not allow it) and `OutcomeUnknown`.
+        soon as it is back. `part_bps` is how much to unwind, all by default, `answers` who answers
+        for what an adopted deal leaves. Raises `NotAllowed` (its state does not allow
+        it) and `OutcomeUnknown`.
         """
         bank = await self._bank(caller, Permission(f"deals.{command}"), deal_id)
         message = CommandMessage(who=caller.who, why=why, via=caller.via)
+        if command is Command.UNWIND:
+            message = UnwindMessage(**message.model_dump(), part_bps=part_bps)
+        elif command is Command.ADOPT:
+            message = AdoptMessage(**message.model_dump(), answers=answers)
         kind = CommandKind(f"deal.{command}")
 
         async def hand_over(client: DealClient) -> DealView:

@@ -9,6 +9,8 @@ from typing import Any, Final, TypeVar
 from temporalio.client import (
     Client,
     WithStartWorkflowOperation,
+    WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
     WorkflowHandle,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
@@ -18,14 +20,23 @@ from temporalio.service import RPCError
 
 from activities.transactions.interface import TransactionView
 from domain.approvals import Approval
-from domain.deals import CLOSED, SETTLED, Command, DealRequest, check_command, ensure_same_request
+from domain.deals import (
+    CLOSED,
+    SETTLED,
+    Command,
+    DealRequest,
+    DealStatus,
+    check_command,
+    ensure_same_request,
+)
 from domain.desk_approvals import DeskApproval, not_awaited
-from domain.errors import NotFound, OutcomeUnknown, Unavailable, WaitTimedOut
+from domain.errors import NotAllowed, NotFound, OutcomeUnknown, Unavailable, WaitTimedOut
 from domain.identifiers import DealId
 from domain.launches import Launch
 from domain.views import DealView
 from starters.deals.acting import closed_deal
 from starters.deals.failures import domain_errors
+from workflows.deal.adopted import ADOPTED, AdoptedDealWorkflow
 from workflows.deal.approval import not_waiting
 from workflows.deal.messages import (
     AdoptMessage,
@@ -33,7 +44,9 @@ from workflows.deal.messages import (
     CommandMessage,
     OwnerMessage,
     RejectionMessage,
+    TakeOver,
     TransactionMessage,
+    UnwindMessage,
 )
 from workflows.deal.workflow import TASK_QUEUE, DealWorkflow, workflow_id
 
@@ -54,10 +67,17 @@ _UPDATES: Final = {
     Command.RESUME: DealWorkflow.resume,
     Command.CANCEL: DealWorkflow.cancel,
     Command.RETRY: DealWorkflow.retry_step,
-    Command.UNWIND: DealWorkflow.unwind,
     Command.EXPIRE: DealWorkflow.force_expire,
 }
 """The commands that need nothing but who and why."""
+
+_LOST: Final = frozenset(
+    {
+        WorkflowExecutionStatus.TERMINATED,
+        WorkflowExecutionStatus.FAILED,
+        WorkflowExecutionStatus.TIMED_OUT,
+    }
+)
 
 T = TypeVar("T")
 Unknown = Callable[[object], OutcomeUnknown]
@@ -125,6 +145,64 @@ class DealClient:
             # Temporal says so of a workflow that has ended, too.
             check_command(command, (await self.view(deal_id)).status)
             raise
+
+    async def take_over(
+        self, request: DealRequest, message: CommandMessage, command_id: str
+    ) -> DealView:
+        """Have a deal unwound whose workflow was terminated, has failed, or was lost; exactly once.
+
+        `request` is the recorded one. Raises `NotAllowed` if its workflow runs or has ended well.
+        """
+        deal_id = request.deal_id
+        unknown = _unknown(
+            deal_id,
+            f"it is not known whether deal {deal_id} is taken over",
+            f"give it again under the same command id, {command_id}",
+        )
+        try:
+            await _answer(deal_id, self._take_over(request, message), unknown)
+        except WorkflowAlreadyStartedError:
+            if (await self._handle(deal_id).describe()).workflow_type == ADOPTED:
+                return await self.view(deal_id)  # by somebody else, or by this command before
+            raise NotAllowed(
+                f"the workflow of deal {deal_id} runs, or has ended as it should",
+                field="deal_id",
+                value=deal_id,
+                limit="a workflow that was terminated, has failed, or was lost",
+                next_action="look at the deal with `deal show`",
+            ) from None
+        return await self.view(deal_id)
+
+    async def _adopt(self, deal_id: DealId, message: CommandMessage, command_id: str) -> DealView:
+        """End a stuck deal by a person, or take over one whose workflow is lost.
+
+        One that is being taken over already is answered for as it stands.
+        """
+        with domain_errors(deal_id):
+            described = await self._handle(deal_id).describe()
+        if described.status in _LOST:
+            request = await self._request_of(described)
+            return await self.take_over(request, message, command_id)
+        if described.workflow_type == ADOPTED:
+            view = await self.view(deal_id)
+            if view.status is not DealStatus.STUCK:
+                return view
+        if not isinstance(message, AdoptMessage):
+            message = AdoptMessage(who=message.who, why=message.why, via=message.via)
+        handle = self._handle(deal_id)
+        return await handle.execute_update(DealWorkflow.adopt, message, id=command_id)
+
+    async def _request_of(self, run: WorkflowExecutionDescription) -> DealRequest:
+        """What the deal of this run was asked for; another run may have begun since."""
+        handle = self._client.get_workflow_handle(run.id, run_id=run.run_id)
+        started = await anext(aiter(handle.fetch_history_events(page_size=1)))
+        given = started.workflow_execution_started_event_attributes.input.payloads[:1]
+        decode = self._client.data_converter.decode
+        if run.workflow_type == ADOPTED:
+            order: TakeOver = (await decode(given, [TakeOver]))[0]
+            return order.request
+        request: DealRequest = (await decode(given, [DealRequest]))[0]
+        return request
 
     async def transact(
         self, deal_id: DealId, message: TransactionMessage, command_id: str
@@ -247,14 +325,28 @@ class DealClient:
     def _handle(self, deal_id: DealId) -> WorkflowHandle[DealWorkflow, DealView]:
         return self._client.get_workflow_handle_for(DealWorkflow.run, workflow_id(deal_id))
 
+    async def _take_over(self, request: DealRequest, message: CommandMessage) -> None:
+        await self._client.start_workflow(
+            AdoptedDealWorkflow.run,
+            TakeOver(request=request, message=message),
+            id=workflow_id(request.deal_id),
+            task_queue=TASK_QUEUE,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+            id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+            task_timeout=TASK_TIMEOUT,
+            static_summary=f"Taken over by {message.who}",
+        )
+
     async def _send(
         self, deal_id: DealId, command: Command, message: CommandMessage, command_id: str
     ) -> DealView:
-        handle = self._handle(deal_id)
         if command is Command.ADOPT:
-            if not isinstance(message, AdoptMessage):
-                message = AdoptMessage(who=message.who, why=message.why, via=message.via)
-            return await handle.execute_update(DealWorkflow.adopt, message, id=command_id)
+            return await self._adopt(deal_id, message, command_id)
+        handle = self._handle(deal_id)
+        if command is Command.UNWIND:
+            if not isinstance(message, UnwindMessage):
+                message = UnwindMessage(who=message.who, why=message.why, via=message.via)
+            return await handle.execute_update(DealWorkflow.unwind, message, id=command_id)
         return await handle.execute_update(_UPDATES[command], message, id=command_id)
 
     async def _start(self, request: DealRequest, launch: Launch | None) -> DealView:

@@ -18,7 +18,7 @@ from domain.views import DealView
 from starters.cli import session
 from starters.cli.main import app
 from tests.control.people import caller
-from workflows.deal.messages import CommandMessage, TransactionMessage
+from workflows.deal.messages import CommandMessage, TransactionMessage, UnwindMessage
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,21 @@ class StandInDesk:
         assert caller == MIA
         return await self._client.view(deal_id), True
 
-    async def give(
-        self, caller: Caller, command: Command, deal_id: DealId, why: str, command_id: str
+    async def give(  # noqa: PLR0913 - as the desk has it
+        self,
+        caller: Caller,
+        command: Command,
+        deal_id: DealId,
+        why: str,
+        command_id: str,
+        *,
+        part_bps: int | None = None,
+        answers: str | None = None,
     ) -> DealView | None:
+        assert answers is None
         message = CommandMessage(who=caller.who, why=why, via=caller.via)
+        if part_bps is not None:
+            message = UnwindMessage(**message.model_dump(), part_bps=part_bps)
         view: DealView | None = await self._client.command(deal_id, command, message, command_id)
         return view
 

@@ -11,7 +11,7 @@ from starters.cli import control
 from starters.deals.failures import not_found
 from tests.activities.deals import samples
 from tests.cli.conftest import Deal, StandInDesk
-from workflows.deal.messages import CommandMessage
+from workflows.deal.messages import CommandMessage, UnwindMessage
 
 COMMANDS = [str(command) for command in Command]
 
@@ -129,4 +129,22 @@ def test_an_id_that_cannot_be_is_refused(deal: Deal, one_deal: OneDeal, command:
     options = ["--reason", "x", "--yes"] if command in COMMANDS else []
     answer = deal(command, "Not An Id", *options)
     assert (answer.code, answer.problem["field"]) == (2, "deal_id")
+    assert one_deal.told == []
+
+
+def test_a_part_to_unwind_is_a_ratio(deal: Deal, one_deal: OneDeal) -> None:
+    for part in ("0.25", "1", None):
+        options = [] if part is None else ["--part", part]
+        assert deal("unwind", "alpha", "--reason", "x", "--yes", *options).code == 0
+    parts = [
+        message.part_bps if isinstance(message, UnwindMessage) else None
+        for _, message, _ in one_deal.told
+    ]
+    assert parts == [2_500, None, None]
+
+
+@pytest.mark.parametrize("part", ["0", "1.01", "-0.5", "0.00001", "half"])
+def test_another_part_is_refused(deal: Deal, one_deal: OneDeal, part: str) -> None:
+    answer = deal("unwind", "alpha", "--reason", "x", "--yes", "--part", part)
+    assert (answer.code, answer.problem["field"]) == (2, "part")
     assert one_deal.told == []

@@ -120,6 +120,7 @@ async def theatre() -> AsyncIterator[Theatre]:
                 workflows=WORKFLOWS,
                 activities=[
                     FakeRecords().record_deal,
+                    FakeRecords().find_deal,
                     FakeReleases().ensure_active,
                     reservations.reserve_funding,
                     reservations.release_funding,
@@ -153,6 +154,7 @@ async def theatre() -> AsyncIterator[Theatre]:
                     engine.deliver_batch,
                     engine.abandon_batch,
                     engine.finalize_deal,
+                    engine.find_batches,
                     engine.replace_transaction,
                     engine.send_attempts,
                     engine.plan_no_op,

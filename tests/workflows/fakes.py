@@ -7,7 +7,7 @@ leads from a funded account to an empty one.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -47,7 +47,7 @@ from activities.custody.interface import (
     Rotation,
     VerifyJournal,
 )
-from activities.deals.interface import DealRecord, RecordActivities
+from activities.deals.interface import DealRecord, FindDeal, RecordActivities
 from activities.dryrun.interface import DryRun, DryRunActivities, DryRunResult
 from activities.halts.interface import DealScope, HaltActivities
 from activities.protocols.interface import (
@@ -76,6 +76,8 @@ from activities.transactions.interface import (
     FillNonce,
     FinalizeDeal,
     FinalTransactions,
+    FindBatches,
+    FoundBatches,
     NonceFill,
     PrepareBatch,
     ReleaseChain,
@@ -90,7 +92,7 @@ from domain.chains import Multisig
 from domain.deals import TREASURY_STEPS, Step
 from domain.desk_approvals import DeskApproval, Given, binding_digest
 from domain.errors import DealError, NotAllowed
-from domain.exits import topped_up
+from domain.exits import part_of, topped_up
 from domain.halts import TradingState
 from domain.identifiers import Address, ChainId, DealId, ModuleId
 from domain.identity import PrincipalId
@@ -110,6 +112,7 @@ from domain.transactions import (
     SignedTransaction,
     StepOutcome,
 )
+from domain.views import DealView, StepView
 from tests.support.owners import KEYS
 from workers.runtime.failures import application_error
 
@@ -205,10 +208,14 @@ class Script:
     reservations: list[ReserveFunding] = field(default_factory=list)
     ordered: list[PrepareBatch] = field(default_factory=list)
 
+    home: Counter[Asset] = field(default_factory=Counter)
+    """What the treasury has more or less, whoever tells of it."""
     position: Position = _EMPTY
     calls: list[str] = field(default_factory=list)
     """What was called, in order: the activity and the batch key without the deal id."""
     records: list[DealRecord] = field(default_factory=list)
+    steps: list[StepView] = field(default_factory=list)
+    """Those that were recorded."""
     prepared: list[PreparedBatch] = field(default_factory=list)
     receipts: list[tuple[Receipt, ...]] = field(default_factory=list)
     """How the deal's transactions ended up, for each time that finality is waited for."""
@@ -395,10 +402,12 @@ class FakeEngine(TransactionActivities):
         home: dict[Asset, int] = {}
         if problem is None and not batch.key.fills_gap:
             before, borrowed = script.position, batch.simulated_changes[Asset.PAR]
-            script.position = after_step(batch.key.step, before, borrowed)
+            part = next(o.part_bps for o in script.ordered if o.key == batch.key)
+            script.position = after_step(batch.key.step, before, borrowed, part)
             home = home_changes(batch.key.step, before, script.position)
         if batch.intents[0].sender == TREASURY:
             home[Asset.ETHER] = home.get(Asset.ETHER, 0) - GAS * GAS_PRICE
+        script.home.update(home)
         inclusion = Inclusion(
             intent_id=batch.intents[0].intent_id,
             purpose=batch.intents[0].purpose,
@@ -432,6 +441,15 @@ class FakeEngine(TransactionActivities):
         script = scripts[order.deal_id]
         script.note("finalize")
         return FinalTransactions(receipts=script.receipts.pop(0) if script.receipts else ())
+
+    @activity.defn
+    async def find_batches(self, order: FindBatches) -> FoundBatches:
+        script = scripts[order.deal_id]
+        rounds: dict[Step, int] = {}
+        for batch in script.prepared:
+            rounds[batch.key.step] = max(batch.key.round, rounds.get(batch.key.step, 0))
+        left = [batch for batch in script.prepared if str(batch.key) not in order.recorded]
+        return FoundBatches(batches=tuple(left), rounds=rounds)
 
     @activity.defn
     async def replace_transaction(self, order: ReplaceTransaction) -> Replacement:
@@ -557,10 +575,17 @@ class FakeRecords(RecordActivities):
     async def record_deal(self, record: DealRecord) -> None:
         script = scripts[record.view.request.deal_id]
         script.records.append(record)
+        if record.step is not None:
+            script.steps.append(record.step)
         if script.on_record is not None:
             waited = script.on_record(record)
             if asyncio.iscoroutine(waited):
                 await waited
+
+    @activity.defn
+    async def find_deal(self, order: FindDeal) -> DealView:
+        script = scripts[order.deal_id]
+        return script.records[-1].view.model_copy(update={"steps": tuple(script.steps)})
 
 
 class FakeReservations(ReservationActivities):
@@ -712,8 +737,12 @@ class FakeSafes(SafeActivities):
         )
 
 
-def after_step(step: Step, before: Position, borrowed: int) -> Position:
+def after_step(
+    step: Step, before: Position, borrowed: int, part_bps: int | None = None
+) -> Position:
     """The account after a step that went well; gas is free."""
+    if part_bps is not None:
+        return after_part(step, before, part_bps)
     gained = borrowed // 100
     changes: dict[Step, dict[str, int]] = {
         Step.FUND: {"wei": 10 * 10**18},
@@ -741,6 +770,21 @@ def after_step(step: Step, before: Position, borrowed: int) -> Position:
         Step.SWEEP: {"wei": 0, "par": 0},
     }
     return before.model_copy(update=changes[step])
+
+
+def after_part(step: Step, before: Position, part_bps: int) -> Position:
+    """The account after a part of what it holds was sold, or of what it owes was repaid."""
+    if step is Step.UNWIND:
+        sold = part_of(before.discount, part_bps)
+        changes = {"discount": before.discount - sold, "par": before.par + sold}
+    else:
+        repaid = min(part_of(before.debt, part_bps), before.par)
+        changes = {
+            "debt": before.debt - repaid,
+            "par": before.par - repaid,
+            "debt_usd8": before.debt_usd8 - repaid * 100,
+        }
+    return before.model_copy(update=changes)
 
 
 def home_changes(step: Step, before: Position, after: Position) -> dict[Asset, int]:

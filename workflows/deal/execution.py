@@ -4,7 +4,7 @@ from domain.deals import ExecutionMode, Step
 from domain.errors import LimitExceeded
 from workflows.deal.failures import DealFailure
 from workflows.deal.freeze import Redemption
-from workflows.deal.looking import last_position
+from workflows.deal.looking import last_position, read_position
 from workflows.deal.recording import Recording
 from workflows.deal.state import DealState
 from workflows.deal.stepping import Stepping
@@ -28,6 +28,16 @@ class Execution:
             await self._run_joined()
         else:
             await self._run_stepwise()
+
+    async def finish(self) -> None:
+        """What is left of a deal that was unwound in part: it takes on no new risk.
+
+        What it still holds is redeemed; nothing is borrowed or bought any more.
+        """
+        await self._stepping.gate()
+        self._deal.problem = None
+        if (await read_position(self._deal)).discount:
+            await self._redemption.redeem()
 
     async def _run_joined(self) -> None:
         """Everything from wrap to unwrap in one batch.

@@ -6,23 +6,24 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
 from activities.custody.interface import CustodyActivities, RetireAccount
-from domain.adoptions import Adoption
+from domain.adoptions import Adoption, told
 from domain.deals import DealStatus, Step
-from domain.errors import Problem
+from domain.errors import NotAllowed, Problem
 from domain.exits import next_exit_step
 from domain.positions import Position
 from workflows.deal import options
 from workflows.deal.failures import DealFailure, problem_of
 from workflows.deal.finality import wait_for_finality
 from workflows.deal.looking import last_position, read_position
-from workflows.deal.messages import AdoptMessage
+from workflows.deal.messages import AdoptMessage, CommandMessage
 from workflows.deal.recording import Recording
 from workflows.deal.reservation import release
-from workflows.deal.state import DealState
+from workflows.deal.state import DealState, UnwindInPart
 from workflows.deal.stepping import Stepping
 from workflows.deal.transaction import SIGNER_QUEUE
 
 _EXIT_ATTEMPTS: Final = 5
+_LONGEST_WHY: Final = 500
 
 
 class WayOut:
@@ -45,7 +46,7 @@ class WayOut:
     async def unwind(self) -> None:
         """Unwind; when that fails, wait as STUCK for another try, or for a person to take over."""
         while True:
-            self._deal.cancel = self._deal.retry = None
+            self._deal.cancel = self._deal.retry = self._deal.part = None
             await self._recording.move(DealStatus.UNWINDING, "unwinding from what the chain says")
             try:
                 await self._leave_for_good()
@@ -62,6 +63,36 @@ class WayOut:
                 self._deal.frozen = None
                 return
 
+    async def unwind_part(self) -> None:
+        """Sell or redeem a part of what is held, and repay that part of what is owed.
+
+        Nothing is taken from the treasury and no collateral is withdrawn, so the loan is healthier
+        after it. The deal then waits, PAUSED, also if it could not be done: a person decides.
+        """
+        deal = self._deal
+        message = deal.part
+        assert message is not None  # noqa: S101 - what has led here
+        assert message.part_bps is not None  # noqa: S101 - likewise
+        deal.part = deal.retry = None
+        part = f"{message.part_bps / 100:g} %"
+        await self._recording.move(DealStatus.UNWINDING, f"unwinding {part}: {message.why}")
+        try:
+            await self._bring_down(message.part_bps)
+        except (DealFailure, ActivityError) as failure:
+            deal.problem = problem_of(failure)
+            why = f"{part} could not be unwound: {deal.problem.message}"
+        else:
+            why = f"{part} was unwound: {message.why}"
+        deal.pause = CommandMessage(who=message.who, why=why[:_LONGEST_WHY], via=message.via)
+
+    async def _bring_down(self, part_bps: int) -> None:
+        self._deal.accept_results()
+        position = await read_position(self._deal)
+        if position.discount:
+            position = await self._stepping.attempt(Step.UNWIND, _EXIT_ATTEMPTS, part_bps=part_bps)
+        if position.debt and position.par:
+            await self._stepping.attempt(Step.SETTLE, _EXIT_ATTEMPTS, part_bps=part_bps)
+
     async def _handed_over(self) -> bool:
         """Wait for a person: True once one has taken the deal over, False for another try."""
         deal = self._deal
@@ -69,6 +100,8 @@ class WayOut:
             await workflow.wait_condition(
                 lambda: deal.leaving or deal.retry is not None or deal.adopt is not None
             )
+            if deal.part is not None and deal.cancel is None and deal.adopt is None:
+                raise UnwindInPart
             if deal.adopt is None:
                 return False
             message = deal.adopt
@@ -135,7 +168,10 @@ class WayOut:
         """Leave until the account is empty, and stays so when every transaction is final."""
         while self._deal.on_chain:
             self._deal.accept_results()
-            await self._leave(await read_position(self._deal))
+            position = await read_position(self._deal)
+            if self._deal.sizing is None and not position.is_empty:
+                raise DealFailure(_never_sized(position))
+            await self._leave(position)
             try:
                 await wait_for_finality(self._deal, self._recording)
             except DealFailure as failure:
@@ -150,5 +186,17 @@ class WayOut:
         held = "" if position is None else f"; account: {position.model_dump_json()}"
         return (
             f"stuck: {problem.message}; `deal retry` tries to unwind again, "
-            f"`deal adopt` hands it to a person{held}"
+            f"`deal unwind --part` a part of it, `deal adopt` hands it to a person{held}"
         )
+
+
+def _never_sized(position: Position) -> Problem:
+    """Somebody has sent something to the account of a deal that never began."""
+    return NotAllowed(
+        "the deal was lost before it was sized, and its account is not empty",
+        field="account",
+        value=position.account,
+        limit="an empty account",
+        actual=told(position),
+        next_action="adopt the deal, and bring home by hand what is in its account",
+    ).problem

@@ -124,7 +124,7 @@ class Redemption:
     async def _sleep_unless_cancelled(self, duration: timedelta) -> None:
         try:
             await workflow.wait_condition(
-                lambda: self._deal.cancel is not None,
+                lambda: self._deal.leaving,
                 timeout=duration,
                 timeout_summary="until redemption is probed again",
             )

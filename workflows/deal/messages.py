@@ -5,6 +5,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from activities.transactions.interface import Action
+from domain.amounts import BASIS_POINTS
+from domain.deals import DealRequest
 from domain.identifiers import Address
 from domain.identity import Via
 from domain.safe import Signature
@@ -21,6 +23,12 @@ class CommandMessage(BaseModel):
     """How he came in. The command's id is the update's."""
 
 
+class UnwindMessage(CommandMessage):
+    """How much of a deal is to be unwound, in basis points; all of it by default."""
+
+    part_bps: Annotated[int, Field(ge=1, lt=BASIS_POINTS)] | None = None
+
+
 class AdoptMessage(CommandMessage):
     """Who takes a deal over, and who answers for what may be left of it: himself by default."""
 
@@ -31,6 +39,15 @@ class ApprovalMessage(CommandMessage):
     """What an approver of the desk has looked at; what counts is the command that was recorded."""
 
     binding_digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class TakeOver(BaseModel):
+    """Whose deal has lost its workflow, and who has it taken over."""
+
+    model_config = ConfigDict(frozen=True)
+
+    request: DealRequest
+    message: CommandMessage
 
 
 class TransactionMessage(CommandMessage):

@@ -1,7 +1,7 @@
 """What a running deal knows, in one place; everything else is derived from it."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -23,11 +23,15 @@ from domain.sizing import Sizing
 from domain.tracking import Notice, Receipt, overturned, with_receipts
 from domain.transactions import Inclusion
 from domain.views import DealView, StepView
-from workflows.deal.messages import AdoptMessage, CommandMessage
+from workflows.deal.messages import AdoptMessage, CommandMessage, UnwindMessage
 
 FREEZE: Final = FreezePolicy()
 EXIT: Final = ExitPolicy()
 """By which a deal waits and leaves that was admitted without a policy of its own."""
+
+
+class UnwindInPart(Exception):
+    """Raised at a gate after somebody has asked for a part of the deal to be unwound."""
 
 
 class DealCancelled(Exception):
@@ -51,6 +55,8 @@ class DealState:
     module: ModuleProfile | None = None
     policy: PinnedPolicy | None = None
     """What it keeps of the policy that it was admitted by; deals from before have none."""
+    policy_version: int | None = None
+    """The same of a deal that was taken over, which knows no more of it."""
     approval: Approval | None = None
     desk_approval: DeskApproval | None = None
     asking: bool = False
@@ -69,6 +75,8 @@ class DealState:
     """The halt that it waits for the end of."""
     cancel: CommandMessage | None = None
     """Somebody wants it unwound: by `cancel`, `unwind`, or by ending a freeze."""
+    part: UnwindMessage | None = None
+    """Somebody wants a part of it unwound."""
     retry: CommandMessage | None = None
     expire: CommandMessage | None = None
     adopt: AdoptMessage | None = None
@@ -78,6 +86,8 @@ class DealState:
     exit_policy: ExitPolicy = field(default_factory=lambda: EXIT)
     frozen: Freeze | None = None
     adoption: Adoption | None = None
+    taken_over: bool = False
+    """Its workflow was lost, and this is another: the records may not have everything."""
     decided: bool = False
     """It was admitted or denied: whoever asks is answered."""
     reserved: bool = False
@@ -100,6 +110,17 @@ class DealState:
             check_transition(self.status, status)
             self.status = status
         self.doing = doing
+
+    def restore(self, view: DealView, rounds: Mapping[Step, int]) -> None:
+        """Go on from the records of a deal whose workflow was lost."""
+        self.created_at, self.version = view.created_at, view.version
+        self.status, self.doing = view.status, view.doing
+        self.account, self.treasury = view.account, view.treasury
+        self.sizing, self.approval, self.problem = view.sizing, view.approval, view.problem
+        self.steps, self.rounds = list(view.steps), dict(rounds)
+        self.policy_version, self.desk_approval = view.policy_version, view.desk_approval
+        self.decided = self.taken_over = self.has_key = self.controlled = True
+        self.reserved, self.all_final = True, False
 
     def next_round(self, step: Step) -> int:
         """Count another round of a step and return its number, from 1."""
@@ -135,8 +156,8 @@ class DealState:
 
     @property
     def leaving(self) -> bool:
-        """Whether somebody wants it unwound."""
-        return self.cancel is not None
+        """Whether somebody wants it unwound, in whole or in part."""
+        return self.cancel is not None or self.part is not None
 
     @property
     def danger_wad(self) -> int:
@@ -156,8 +177,8 @@ class DealState:
 
     @property
     def on_chain(self) -> bool:
-        """Whether anything of this deal has reached the chain."""
-        return bool(self.steps)
+        """Whether anything of this deal has reached the chain, or may have."""
+        return bool(self.steps) or self.taken_over
 
     def view(self) -> DealView:
         """The deal for people and programs."""
@@ -169,7 +190,7 @@ class DealState:
             account=self.account,
             treasury=self.treasury,
             sizing=self.sizing,
-            policy_version=None if self.policy is None else self.policy.version,
+            policy_version=self.policy_version if self.policy is None else self.policy.version,
             approval=self.approval,
             desk_approval=self.desk_approval,
             frozen=self.frozen,

@@ -28,7 +28,7 @@ from workflows.deal.failures import DealFailure
 from workflows.deal.finality import note_moves
 from workflows.deal.halting import wait_for_release
 from workflows.deal.recording import Recording
-from workflows.deal.state import DealCancelled, DealState
+from workflows.deal.state import DealCancelled, DealState, UnwindInPart
 from workflows.deal.transaction import execute_batch
 
 _STEP_ATTEMPTS: Final = 3
@@ -65,6 +65,7 @@ class Stepping:
         attempts: int,
         approval: ExecuteApproved | None = None,
         *,
+        part_bps: int | None = None,
         gated: bool = False,
     ) -> Position:
         """Run a step, building it anew if it reverts; or raise `DealFailure` with its problem.
@@ -87,6 +88,7 @@ class Stepping:
                 account=deal.account,
                 treasury=None if deal.approval is None else deal.treasury,
                 approval=approval,
+                part_bps=part_bps,
                 slippage_bps=_slippage_bps(deal.exit_policy, attempt) if selling else None,
             )
             self._recording.tell(
@@ -121,9 +123,11 @@ class Stepping:
             await self._wait_for_the_chain()  # it may have gone back meanwhile
 
     def stop_if_cancelled(self) -> None:
-        """Raise `DealCancelled` if somebody has asked for it."""
+        """Raise `DealCancelled`, or `UnwindInPart`, if somebody has asked for it."""
         if self._deal.cancel is not None:
             raise DealCancelled
+        if self._deal.part is not None:
+            raise UnwindInPart
 
     async def _wait_for_room(self, step: Step, problem: Problem) -> None:
         """Wait until an hour's rates may have room again: nothing is wrong with the deal."""

@@ -60,6 +60,30 @@ async def execute_batch(order: PrepareBatch) -> Delivery:
     return await _deliver(order, batch, signed, label)
 
 
+async def finish_batch(order: PrepareBatch, batch: PreparedBatch) -> Delivery | None:
+    """Bring a batch to its end that a workflow has begun which is no more.
+
+    What was signed is delivered, whether it is out already or not; what was not is given up. None
+    if nothing had been signed and the nonces went back.
+    """
+    label = f"{batch.key.step} {batch.key.round}, begun before"
+    try:
+        if batch.key.fills_gap:
+            return await _deliver(order, batch, await _sign(order.request, batch, label), label)
+        return await _give_up(order, batch, label, _never_sent(batch))
+    except DealFailure:
+        return None
+
+
+def _never_sent(batch: PreparedBatch) -> Problem:
+    return TransactionReplaced(
+        "it was prepared for a workflow that was lost before it was signed",
+        field="batch",
+        value=batch.key,
+        next_action="nothing: the deal unwinds from what the chain says",
+    ).problem
+
+
 async def _deliver(
     order: PrepareBatch,
     batch: PreparedBatch,

@@ -1,6 +1,8 @@
 """The deal: admitted, funded, run step by step, settled; or unwound from wherever it stands."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
@@ -10,7 +12,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.approvals import Approval
     from domain.deals import Command, DealRequest, DealStatus, check_command
     from domain.desk_approvals import DeskApproval
-    from domain.errors import DealError, NotFound, Problem
+    from domain.errors import DealError, NotAllowed, NotFound, Problem
     from domain.launches import Launch
     from domain.tracking import Notice
     from domain.views import DealView
@@ -27,9 +29,10 @@ with workflow.unsafe.imports_passed_through():
         OwnerMessage,
         RejectionMessage,
         TransactionMessage,
+        UnwindMessage,
     )
     from workflows.deal.recording import Recording
-    from workflows.deal.state import DealCancelled, DealState
+    from workflows.deal.state import DealCancelled, DealState, UnwindInPart
     from workflows.deal.stepping import Stepping
     from workflows.deal.transaction import DEALS_QUEUE, transact
 
@@ -70,7 +73,11 @@ class DealWorkflow:
         launch: Launch | None = None,  # noqa: ARG002 - likewise
     ) -> DealView:
         """Run to the end and return the deal as it ended."""
-        deal = asyncio.create_task(self._run())
+        return await self._run_shielded(self._run())
+
+    async def _run_shielded(self, running: Coroutine[Any, Any, None]) -> DealView:
+        """Run to the end whoever cancels the workflow: that means what the cancel command means."""
+        deal = asyncio.create_task(running)
         while not deal.done():
             try:
                 await asyncio.shield(deal)
@@ -123,7 +130,7 @@ class DealWorkflow:
         if self._deal.pause is not None:  # one that has not taken effect yet can be taken back
             return
         if self._deal.halted is not None:  # that is for whoever releases it, not for the deal
-            raise _refusal(self._deal.halted)
+            raise refusal(self._deal.halted)
         self._check(Command.RESUME)
 
     @workflow.update
@@ -139,16 +146,21 @@ class DealWorkflow:
         self._check(Command.CANCEL)
 
     @workflow.update
-    async def unwind(self, message: CommandMessage) -> DealView:
-        """Unwind from what the chain says, after the step under way has ended."""
-        self._deal.cancel = message
+    async def unwind(self, message: UnwindMessage) -> DealView:
+        """Unwind from what the chain says, after the step under way has ended: all, or a part."""
+        if message.part_bps is None:
+            self._deal.cancel = message
+        else:
+            self._deal.part = message
         self._recording.heard(message)
         self._recording.tell(f"unwinding: {message.why} ({message.who})")
         return self._deal.view()
 
     @unwind.validator
-    def _may_unwind(self, message: CommandMessage) -> None:  # noqa: ARG002 - the state decides
+    def _may_unwind(self, message: UnwindMessage) -> None:
         self._check(Command.UNWIND)
+        if message.part_bps is not None and not self._deal.on_chain:
+            raise refusal(_nothing_to_part(self._deal.status, message))
 
     @workflow.update
     async def retry_step(self, message: CommandMessage) -> DealView:
@@ -196,12 +208,12 @@ class DealWorkflow:
         try:
             return await transact(self._deal.request, message)
         except DealFailure as failure:
-            raise _refusal(failure.problem) from failure
+            raise refusal(failure.problem) from failure
 
     @transact.validator
     def _may_transact(self, message: TransactionMessage) -> None:
         if not message.intent_id.startswith(f"{self._deal.request.deal_id}/"):
-            raise _refusal(_not_of_this_deal(self._deal.request.deal_id, message))
+            raise refusal(_not_of_this_deal(self._deal.request.deal_id, message))
 
     @workflow.update
     async def approve_deal(self, message: ApprovalMessage) -> DeskApproval:
@@ -248,13 +260,13 @@ class DealWorkflow:
         try:
             check_command(command, self._deal.status)
         except DealError as error:
-            raise _refusal(error.problem) from None
+            raise refusal(error.problem) from None
 
     def _check_desk_message(self, message: ApprovalMessage) -> None:
         try:
             self._admission.desk.check_message(message)
         except DealError as error:
-            raise _refusal(error.problem) from None
+            raise refusal(error.problem) from None
 
     async def _hear_desk(self, message: ApprovalMessage) -> DeskApproval:
         info = workflow.current_update_info()
@@ -262,7 +274,7 @@ class DealWorkflow:
         try:
             said = await self._admission.desk.take(message, info.id)
         except DealFailure as failure:
-            raise _refusal(failure.problem) from failure
+            raise refusal(failure.problem) from failure
         self._recording.heard(message)
         return said
 
@@ -272,7 +284,7 @@ class DealWorkflow:
                 raise not_waiting(self._deal.status)
             self._admission.owners.check_message(message)
         except DealError as error:
-            raise _refusal(error.problem) from None
+            raise refusal(error.problem) from None
 
     async def _hear_owner(self, message: OwnerMessage) -> Approval:
         owners = self._admission.owners
@@ -280,7 +292,7 @@ class DealWorkflow:
         try:
             approval = await owners.take(message)
         except DealFailure as failure:
-            raise _refusal(failure.problem) from failure
+            raise refusal(failure.problem) from failure
         self._recording.heard(message)
         return approval
 
@@ -295,24 +307,52 @@ class DealWorkflow:
             await self._way_out.retire_key()
 
     async def _run_admitted(self) -> None:
-        try:
-            if not await self._admission.approved():
+        """Go on from whatever somebody wants or has failed, until the deal has ended."""
+        await self._go_on_from(self._run_as_begun)
+
+    async def _go_on_from(self, following: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await following()
+            except DealCancelled:
+                following = self._way_out.unwind
+            except UnwindInPart:
+                following = self._unwind_part
+            except (DealFailure, ActivityError) as failure:
+                self._deal.problem = problem_of(failure)
+                following = self._way_out.unwind
+            else:
                 return
-            owners = self._admission.owners
-            if owners is not None:
-                safe = SafeFunding(self._deal, self._recording, self._stepping, owners)
-                if not await safe.fund():
-                    return
-            await self._execution.run(funded=owners is not None)
-            await self._way_out.settle()
-        except DealCancelled:
-            await self._way_out.unwind()
-        except (DealFailure, ActivityError) as failure:
-            self._deal.problem = problem_of(failure)
-            await self._way_out.unwind()
+
+    async def _run_as_begun(self) -> None:
+        if not await self._admission.approved():
+            return
+        owners = self._admission.owners
+        if owners is not None:
+            safe = SafeFunding(self._deal, self._recording, self._stepping, owners)
+            if not await safe.fund():
+                return
+        await self._execution.run(funded=owners is not None)
+        await self._way_out.settle()
+
+    async def _unwind_part(self) -> None:
+        await self._way_out.unwind_part()
+        await self._execution.finish()
+        await self._way_out.settle()
 
 
-def _refusal(problem: Problem) -> ApplicationError:
+def _nothing_to_part(status: DealStatus, message: UnwindMessage) -> Problem:
+    return NotAllowed(
+        "the deal has moved nothing yet, so there is no part of it to unwind",
+        field="part_bps",
+        value=message.part_bps,
+        limit="a deal that is funded",
+        actual=status,
+        next_action="unwind all of it, or wait until it is funded",
+    ).problem
+
+
+def refusal(problem: Problem) -> ApplicationError:
     """A problem as the answer to a message."""
     return ApplicationError(
         problem.message, problem.model_dump(), type=problem.code, non_retryable=True
