@@ -399,7 +399,7 @@ async def test_what_was_mined_in_vain_and_then_expires_is_settled_with_its_gas(
     theatre: Theatre,
 ) -> None:
     reverted = TransactionReverted("GS026", next_action="look again")
-    script = _script(outcomes={"fund/1/1": reverted}, expiry_seconds=3)
+    script = _script(outcomes={"fund/1/1": reverted}, expiry_seconds=12)
     view = await theatre.start(script)
     for owner in (FIRST, SECOND):
         await _sign(theatre, view, owner)
