@@ -20,6 +20,7 @@ from domain.identifiers import Address
 from domain.safe import CURVE_ORDER, OwnerSignature, SafeTransaction, packed
 from domain.views import DealView
 from starters.local import owners
+from starters.local.identities import key_file
 from starters.local.state import load_environment
 from tests.support.desk import Desk, eventually
 from tests.support.node import Node
@@ -65,9 +66,10 @@ async def withdraw(desk: Desk, *views: DealView) -> None:
 
 
 def deal(desk: Desk, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line as a person does."""
+    """Run the command line as an approver does, who is an owner of the Safe besides."""
     environment = {n: v for n, v in os.environ.items() if not n.startswith(("DEAL_", "TEMPORAL_"))}
     environment |= load_environment(desk.stack.folder) | {"COLUMNS": "200"}
+    environment["DEAL_CREDENTIAL_FILE"] = str(key_file("approver-1", desk.stack.folder))
     return subprocess.run(
         [sys.executable, "-m", "starters.cli.main", *arguments],
         check=False,
