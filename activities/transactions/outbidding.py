@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from activities.rpc.client import Rpc
+from activities.rpc.client import Rpc, RpcCall
 from activities.rpc.fees import FeeLevel, ReplacementReason, fee_level, price_call
 from activities.transactions.alerts import AlertKind, Alerts
 from activities.transactions.interface import DeliverBatch, Delivery
@@ -46,8 +46,12 @@ class Outbidder:
         become of them.
         """
         pending, newest = sighting.pending(order.batch), {a.intent_id: a for a in attempts}
-        doomed = {i.intent_id for i in pending if unwanted or sighting.failed()}
+        doomed = (
+            [i.intent_id for i in pending] if unwanted else after_failure(order.batch, sighting)
+        )
         fresh = {i for i in doomed if not newest[i].no_op}
+        if fresh and not unwanted and not await self._still_failed(sighting):
+            fresh = set()
         overdue = self._overdue(pending, attempts)
         passed_over = waited >= self._profile.fees.bump_after_blocks
         if not fresh and not passed_over and not overdue:
@@ -65,6 +69,23 @@ class Outbidder:
         if not bids.same and not bids.no_ops:
             return None
         return Delivery(replacements=bids.same, no_ops=bids.no_ops)
+
+    async def _still_failed(self, sighting: Sighting) -> bool:
+        """Whether what failed did so in a block that still stands.
+
+        What is signed for it cannot be taken back, so one look, whose answers may be of two
+        moments, is not enough.
+        """
+        failed = sighting.failed()
+        calls = [
+            RpcCall("eth_getTransactionReceipt", (sighting.mined[each].transaction_hash,))
+            for each in failed
+        ]
+        answers = [self._rpc.expect(answer) for answer in await self._rpc.batch(calls)]
+        return all(
+            answer is not None and answer["blockHash"] == sighting.receipts[each]["blockHash"]
+            for each, answer in zip(failed, answers, strict=True)
+        )
 
     async def level(self, deal_cap: int | None) -> FeeLevel:
         """What gas costs now, under the chain's cap and the deal's."""
@@ -110,6 +131,22 @@ def capped(level: FeeLevel, attempt: Attempt) -> LimitExceeded:
         actual=level.expected_price,
         next_action="wait for the base fee to fall, or raise the cap in the profile",
     )
+
+
+def after_failure(batch: PreparedBatch, sighting: Sighting) -> list[str]:
+    """The pending intents that come after one that failed.
+
+    The answers of one look may be of two moments, with a reorganisation in between: a receipt then
+    tells of a failure in a block that is gone, while nonces before it are free again. So a failure
+    counts only where its nonce is used, and never against what comes before it.
+    """
+    failed = set(sighting.failed())
+    nonces = [
+        intent.nonce
+        for intent in batch.intents
+        if intent.intent_id in failed and intent.nonce < sighting.mined_nonce
+    ]
+    return [i.intent_id for i in sighting.pending(batch) if nonces and i.nonce > min(nonces)]
 
 
 def _affordable(batch: PreparedBatch, pending: list[Intent], fees: Mapping[str, Fees]) -> bool:
