@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -159,8 +159,10 @@ def run_signer() -> None:
 def run_deals() -> None:
     """Run a deals worker that knows the workflow of batches."""
 
-    def worker(*arguments: Any, workflows: list[type], **options: Any) -> Worker:
-        return Worker(*arguments, workflows=[*workflows, LedgerBatches], **options)
+    def worker(*arguments: Any, workflows: Sequence[type] = (), **options: Any) -> Worker:
+        # Only the one that runs workflows runs this one as well: there are others for activities.
+        known = [*workflows, LedgerBatches] if workflows else []
+        return Worker(*arguments, workflows=known, **options)
 
     workers.deals.Worker = worker  # type: ignore[misc, assignment]
     run_process("deals", DealsWorkerSettings, workers.deals.build)
