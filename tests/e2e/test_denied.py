@@ -51,10 +51,10 @@ def node(desk: Desk) -> Node:
     [
         ({"module": "usdx"}, "not_found", "module"),
         ({"mode": "pipelined", "cycles": 11}, "invalid_input", "cycles"),
-        ({"working_liquidity": "999999"}, "sizing_refused", "treasury"),
+        ({"working_liquidity": "999999"}, "policy_size", "value"),
         ({"working_liquidity": "0.001"}, "sizing_refused", "profit"),
     ],
-    ids=["unknown module", "too many at once", "more than the treasury has", "too small to pay"],
+    ids=["unknown module", "too many at once", "more than anybody may start", "too small to pay"],
 )
 async def test_a_request_that_cannot_be_run_is_denied(
     desk: Desk, node: Node, changes: dict[str, Any], code: str, field: str
@@ -68,6 +68,19 @@ async def test_a_request_that_cannot_be_run_is_denied(
     assert view.problem is not None
     assert (view.problem.code, view.problem.field) == (code, field)
     assert view.problem.next_action
+
+
+async def test_more_than_the_treasury_has_is_denied(desk: Desk, node: Node) -> None:
+    before = node.ask("eth_getBalance", desk.treasury, "latest")
+    node.ask("anvil_setBalance", desk.treasury, hex(10**18))
+    try:
+        untouched = Untouched(desk)
+        view = await desk.end((await desk.start()).request.deal_id)
+        untouched.check(view)
+    finally:
+        node.ask("anvil_setBalance", desk.treasury, before)
+    assert view.problem is not None
+    assert (view.problem.code, view.problem.field) == ("sizing_refused", "treasury")
 
 
 async def test_a_deal_that_would_not_pay_is_denied(desk: Desk, node: Node) -> None:
