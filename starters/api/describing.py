@@ -95,6 +95,14 @@ class Terms:
     streams: bool = False
 
 
+_WAITING: Final = {
+    "state": "QUEUED",
+    "command": "cancel",
+    "deal_id": "alpha",
+    "command_id": "api-0123456789abcdef0123456789abcdef01234567",
+}
+
+
 @dataclass(frozen=True)
 class Examples:
     """What an endpoint's answers and its body look like.
@@ -106,11 +114,14 @@ class Examples:
     statuses: tuple[int, ...]
     answer: Any
     body: Any
+    queued: Any
 
     def add_to(self, operation: dict[str, Any]) -> None:
         """Put them where they belong."""
         for status in self.statuses:
             operation["responses"][str(status)]["content"][self.media_type]["example"] = self.answer
+        if self.queued is not None:
+            operation["responses"]["202"]["content"][self.media_type]["example"] = self.queued
         if "requestBody" in operation:
             operation["requestBody"]["content"]["application/json"]["example"] = self.body
 
@@ -140,7 +151,7 @@ def endpoint(  # noqa: PLR0913 - what an endpoint is described by
     answer: type[BaseModel] | None,
     example: Any,  # noqa: ANN401 - any JSON
     status: int = 200,
-    also: Mapping[int, str] | None = None,
+    queued: type[BaseModel] | None = None,
     failures: Failures = (),
     body_example: Any = None,  # noqa: ANN401 - likewise
     if_match: bool = False,
@@ -149,13 +160,13 @@ def endpoint(  # noqa: PLR0913 - what an endpoint is described by
 ) -> Callable[[F], F]:
     """Add an endpoint. Its operation id is the function's name, its docstring its description.
 
-    `also` are further good statuses, with the same answer. A POST, PUT, PATCH or DELETE changes
+    `queued` is the answer 202 to what is done later. A POST, PUT, PATCH or DELETE changes
     something, and takes an idempotency key.
     """
     changes = method != "GET"
     streams = media_type == "text/event-stream"
     terms = Terms(rate, permission, changes=changes, if_match=if_match, streams=streams)
-    good = {status: "Done."} | dict(also or {})
+    good = {status: "Done."}
     told = _ALWAYS + failures + (_OF_CHANGES if changes else ())
     if rate is Rate.LAUNCH:
         told += (refusals.LimitsUnavailable,)
@@ -168,6 +179,9 @@ def endpoint(  # noqa: PLR0913 - what an endpoint is described by
         | ({"model": answer} if answer else {})
         for number, words in good.items()
     }
+    if queued is not None:
+        responses[202] = {"description": "It waits, and is done later.", "model": queued}
+        responses[202] |= {"content": {}, "headers": shown}
     responses |= _failures(told)
     extra: dict[str, Any] = {
         "x-permission": permission.value if permission else ANY,
@@ -178,9 +192,13 @@ def endpoint(  # noqa: PLR0913 - what an endpoint is described by
         ],
     }
 
+    waiting = None if queued is None else _WAITING
+
     def add(function: F) -> F:
         function.__dict__["terms"] = terms
-        function.__dict__["examples"] = Examples(media_type, tuple(good), example, body_example)
+        function.__dict__["examples"] = Examples(
+            media_type, tuple(good), example, body_example, waiting
+        )
         router.add_api_route(
             path,
             function,

@@ -50,9 +50,9 @@ async def _enter(request: Request, terms: Terms, inner: Handler) -> Response:
     try:
         await services.limits.spend(Rate.ADDRESS, request.state.address or "nowhere")
         caller = await _known(request, services)
-        spent = await services.limits.spend(terms.rate, caller.who)
         if terms.permission is not None:
             caller.require(terms.permission)
+        spent = await services.limits.spend(terms.rate, caller.who)
         response = await _answered(request, terms, caller, inner)
     except DealError as error:
         if isinstance(error, Exhausted):

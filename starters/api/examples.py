@@ -190,3 +190,13 @@ OPERATION: Final[dict[str, Any]] = {
     "created_at": _AT,
     "updated_at": _AT,
 }
+AUDIT_ROW: Final[dict[str, Any]] = {
+    "sequence": 1204,
+    "at": _AT,
+    "actor": "trader",
+    "action": "deal.pause",
+    "deal": "alpha",
+    "bank": "bank-one",
+    "why": "volatile market",
+    "hash": "ab" * 32,
+}

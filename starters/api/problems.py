@@ -24,6 +24,7 @@ STATUS_OF: Final[Mapping[type[DealError], int]] = {
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.NotAllowed: 409,
+    errors.Halted: 409,
     errors.Unauthenticated: 401,
     errors.Forbidden: 403,
     errors.PolicyDenied: 403,

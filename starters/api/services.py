@@ -15,7 +15,10 @@ from starters.api.idempotency import Requests
 from starters.api.limiting import RateLimits
 from starters.api.settings import ApiSettings
 from starters.cli.temporal import web_link
+from starters.control.audit import AuditTrail
+from starters.control.commands import CommandStore
 from starters.control.database import ControlDatabase
+from starters.control.desk import DealDesk
 from starters.control.policies import PolicyBook
 from starters.deals.chains import ChainsReader
 from starters.deals.client import DealClient
@@ -77,6 +80,18 @@ class Services:
     def control(self) -> ControlDatabase:
         """The control database."""
         return ControlDatabase(self.changing.connection)
+
+    @cached_property
+    def audit(self) -> AuditTrail:
+        """The audit trail."""
+        return AuditTrail(self.reading.connection, self.control)
+
+    @cached_property
+    def desk(self) -> DealDesk:
+        """Deals as a caller may see and change them."""
+        return DealDesk(
+            self.deals, self.records, CommandStore(self.control, self.reading.connection)
+        )
 
     @cached_property
     def policies(self) -> PolicyBook:

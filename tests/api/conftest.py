@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -16,6 +17,7 @@ from starters.api.application import create_app
 from starters.api.opening import open_services
 from starters.api.settings import ApiSettings
 from tests.api.probe import Probe
+from tests.api.redis import Redis
 from tests.support.postgres import Database
 
 Api = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
@@ -78,6 +80,13 @@ def known() -> Known:
 def probe() -> Probe:
     """What is changed by the endpoints ``/probe/...``."""
     return Probe()
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[Redis]:
+    server = Redis(tmp_path)
+    yield server
+    server.stop()
 
 
 @pytest.fixture
