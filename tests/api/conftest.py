@@ -22,6 +22,7 @@ from tests.support.postgres import Database
 
 Api = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 NOWHERE = "127.0.0.1:1"
+UNLIMITED = {f"api_rate_{name}": "100000/minute" for name in ("read", "safety", "change", "launch")}
 
 
 class Known:

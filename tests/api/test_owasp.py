@@ -11,12 +11,11 @@ import pytest
 from domain.errors import InvalidConfiguration
 from domain.identity import Role
 from starters.api.settings import ApiSettings
-from tests.api.conftest import Api, Known, as_, key
+from tests.api.conftest import UNLIMITED, Api, Known, as_, key
 from tests.api.deals import record_deals
 from tests.api.probe import Probe
 from tests.api.redis import Redis
 from tests.api.test_document import DOCUMENT, OURS
-from tests.api.test_matrix import UNLIMITED
 from tests.support.postgres import Database
 
 DEALS = {"bank-one": "owasp-one", "bank-two": "owasp-two"}
