@@ -13,6 +13,8 @@ from starters.api.services import Services
 from starters.deals.paging import DEFAULT_LIMIT, MAX_LIMIT
 
 NAME: Final = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+REASON: Final = r"^[^\x00]*[^\s\x00][^\x00]*$"
+"""Something to read, and no NUL, which Postgres does not keep."""
 
 
 def _caller(request: Request) -> Caller:
@@ -56,7 +58,7 @@ class Why(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
 
-    reason: Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S")]
+    reason: Annotated[str, Field(min_length=1, max_length=500, pattern=REASON)]
 
 
 def see(caller: Caller, bank: str, hidden: NotFound) -> None:

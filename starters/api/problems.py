@@ -89,9 +89,12 @@ def problem_document(error: DealError, request_id: str) -> ProblemDocument:
         type=f"{TYPE_PREFIX}{problem.code}",
         title=HTTPStatus(status).phrase,
         status=status,
-        detail=problem.message,
+        detail=_legible(problem.message),
         request_id=request_id,
-        **problem.model_dump(exclude={"message"}),
+        **{
+            name: _legible(value) if isinstance(value, str) else value
+            for name, value in problem.model_dump(exclude={"message"}).items()
+        },
     )
 
 
@@ -151,6 +154,11 @@ def _told(value: object) -> str | None:
         return None
     text = str(value)
     return mask(text) if len(text) <= _LONGEST_VALUE else f"{mask(text[:_LONGEST_VALUE])}..."
+
+
+def _legible(text: str) -> str:
+    """What was sent is told again; half of a surrogate pair cannot be written."""
+    return text.encode(errors="replace").decode()
 
 
 def _untold() -> Problem:

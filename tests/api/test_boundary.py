@@ -206,3 +206,16 @@ async def test_only_json_is_read(api: Api) -> None:
             "/probe/change", data={"reason": "x"}, headers=as_("everybody", **key())
         )
     assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [r'{"reason": "half \ud800"}', r'{"reason": "x", "\ud800": 1}', r'{"reason": "a\u0000b"}'],
+)
+async def test_text_that_cannot_be_kept_is_refused(api: Api, probe: Probe, body: str) -> None:
+    """JSON can name half of a surrogate pair, and NUL, which Postgres does not keep."""
+    async with api() as client:
+        headers = as_("everybody", **key()) | {"Content-Type": "application/json"}
+        answer = await client.post("/probe/change", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
+    assert probe.times == 0

@@ -14,7 +14,7 @@ from domain.errors import NotFound
 from domain.identifiers import DealId
 from domain.identity import Permission
 from starters.api import examples
-from starters.api.asking import DEFAULT, NAME, Asking, BankQuery, LimitQuery, With
+from starters.api.asking import DEFAULT, NAME, REASON, Asking, BankQuery, LimitQuery, With
 from starters.api.describing import endpoint
 from starters.api.documents import Document, answer
 from starters.api.entry import Entry
@@ -113,7 +113,7 @@ async def verify_audit_trail(caller: Asking, services: With, head: _Head = None)
 async def export_audit_trail(
     caller: Asking,
     services: With,
-    reason: Annotated[str, Query(min_length=1, max_length=500, pattern=r"\S")],
+    reason: Annotated[str, Query(min_length=1, max_length=500, pattern=REASON)],
     deal_id: _Deal = None,
     head: _Head = None,
 ) -> Response:

@@ -23,7 +23,7 @@ from domain.identifiers import DealId
 from domain.identity import Permission
 from domain.views import DealView
 from starters.api import examples
-from starters.api.asking import NAME, Asking, CommandIdOf, DealPath, Why, With
+from starters.api.asking import NAME, REASON, Asking, CommandIdOf, DealPath, Why, With
 from starters.api.describing import F, endpoint
 from starters.api.documents import DealDocument, Document, answer
 from starters.api.entry import Entry
@@ -55,7 +55,7 @@ class StartBody(BaseModel):
     cycles: Annotated[int | None, Field(strict=True, ge=1, le=20)] = None
     mode: ExecutionMode | None = None
     max_fee_per_gas_wei: Annotated[str | None, Field(pattern=r"^[1-9][0-9]{0,30}$")] = None
-    reason: Annotated[str, Field(min_length=1, max_length=500, pattern=r"\S")] = "a new deal"
+    reason: Annotated[str, Field(min_length=1, max_length=500, pattern=REASON)] = "a new deal"
 
     def request(self) -> DealRequest:
         """The deal; raises `InvalidInput` for what no deal can be."""
