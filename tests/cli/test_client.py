@@ -29,6 +29,8 @@ from domain.errors import (
     WaitTimedOut,
 )
 from domain.identifiers import DealId
+from domain.identity import PrincipalId, Via
+from domain.launches import Launch
 from domain.transactions import IntentState
 from domain.views import DealView
 from starters.deals import client as client_module
@@ -46,12 +48,17 @@ from workflows.deal.workflow import TASK_QUEUE, workflow_id
 ME = CommandMessage(who="mia", why="the test wants it")
 
 
+LAUNCH = Launch(command_id="c-client", initiator=PrincipalId("trader"), via=Via.CLI)
+
+
 @workflow.defn(name="Deal")
 class StandIn:
     """A deal that waits until it is told to end; its bank says how."""
 
     @workflow.init
-    def __init__(self, request: DealRequest) -> None:
+    def __init__(self, request: object, launch: object = None) -> None:  # noqa: ARG002 - as deals have it
+        # With an argument left out the SDK no longer knows the types of the others.
+        request = DealRequest.model_validate(request)
         now = workflow.now()
         self._view = samples.view(request=request, created_at=now, updated_at=now)
         self._told_to_end = False
@@ -61,7 +68,8 @@ class StandIn:
         self._view = samples.later(self._view, status)
 
     @workflow.run
-    async def run(self, request: DealRequest) -> DealView:
+    async def run(self, request: object, launch: object = None) -> DealView:  # noqa: ARG002 - likewise
+        request = self._view.request
         if request.bank != "bank-slow":
             self._move(DealStatus.EXECUTING)
         await workflow.wait_condition(lambda: self._told_to_end)
@@ -373,20 +381,20 @@ async def test_a_deal_temporal_has_forgotten_is_never_started_again(
     deals: DealClient, request_: DealRequest
 ) -> None:
     first = samples.view(request=request_, status=DealStatus.UNWOUND)
-    assert await launch(request_, deals, Recorded(first)) == first
+    assert await launch(request_, deals, Recorded(first), LAUNCH) == first
     with pytest.raises(NotFound):
         await deals.view(request_.deal_id)
     other = samples.request(request_.deal_id, working_liquidity="11")
     with pytest.raises(Conflict):
-        await launch(other, deals, Recorded(first))
+        await launch(other, deals, Recorded(first), LAUNCH)
 
 
 async def test_launching_answers_for_the_deal_that_runs(
     deals: DealClient, request_: DealRequest
 ) -> None:
-    admitted = await launch(request_, deals, Recorded(None))
+    admitted = await launch(request_, deals, Recorded(None), LAUNCH)
     assert admitted.status is DealStatus.EXECUTING
-    again = await launch(request_, deals, Recorded(samples.view(request=request_)))
+    again = await launch(request_, deals, Recorded(samples.view(request=request_)), LAUNCH)
     assert again == admitted
 
 

@@ -19,7 +19,7 @@ from domain.errors import (
 )
 from domain.transactions import Fees
 from domain.views import DealView
-from tests.workflows.conftest import Theatre
+from tests.workflows.conftest import LAUNCH, Theatre
 from tests.workflows.fakes import FEES, GAS, GAS_PRICE, Script, expected_profit
 from workflows.deal.messages import CommandMessage
 from workflows.deal.workflow import TASK_QUEUE, DealWorkflow, workflow_id
@@ -261,7 +261,7 @@ async def test_paused_again_while_it_resumes_a_deal_stays_paused(theatre: Theatr
     request = theatre.request(script)
     await theatre.client.start_workflow(
         DealWorkflow.run,
-        request,
+        args=[request, LAUNCH],
         id=workflow_id(request.deal_id),
         task_queue=TASK_QUEUE,
         task_timeout=timedelta(seconds=1),  # how long a slow record keeps messages waiting
@@ -293,7 +293,7 @@ async def test_each_change_is_recorded_with_the_message_that_made_it(theatre: Th
     request = theatre.request(script)
     await theatre.client.start_workflow(
         DealWorkflow.run,
-        request,
+        args=[request, LAUNCH],
         id=workflow_id(request.deal_id),
         task_queue=TASK_QUEUE,
         task_timeout=timedelta(seconds=1),  # as above
