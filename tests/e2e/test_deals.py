@@ -92,7 +92,9 @@ async def test_the_same_request_again_gets_the_same_answer(desk: Desk) -> None:
     request = desk.request()
     ids = [f"{request.deal_id}-{number}" for number in range(20)]
     first, *others = await asyncio.gather(*(desk.begin(request, each) for each in ids))
-    assert others == [first] * 19
+    # Whoever asks by a command of his own may find the deal further on, but it is the same one.
+    assert {each.created_at for each in others} == {first.created_at}
+    assert {each.account for each in others} == {first.account}
 
     ended = await desk.end(request.deal_id)
     assert await desk.begin(request, ids[7]) == first  # the same command

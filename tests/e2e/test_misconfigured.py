@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from activities.control.admissions import Admissions
 from activities.deals.records import Records
+from activities.halts.standing import Halts, Releases
 from starters.deals.client import DealClient
 from starters.local import anvil, postgres
 from starters.local.workers import keystore_file, passphrase_file
@@ -73,7 +75,11 @@ async def desk_with(desk: Desk, config: Path) -> AsyncIterator[DealClient]:
             client,
             task_queue=TASK_QUEUE,
             workflows=[DealWorkflow],
-            activities=[Records(pool).record_deal],
+            activities=[
+                Records(pool).record_deal,
+                Admissions(pool).admit_deal,
+                Releases(Halts(pool)).ensure_active,
+            ],
             workflow_runner=UnsandboxedWorkflowRunner(),  # so that time limits can be shortened
             interceptors=[FailureInterceptor()],
         )
