@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -13,6 +14,26 @@ from tests.support.desk import Desk
 from tests.support.postgres import Database, Postgres, running_postgres
 from tests.support.stacks import running_stack
 from tests.support.vault import VaultServer, dev_vault, file_vault, needed_vault
+
+
+@pytest.fixture(autouse=True)
+def same_environment() -> Iterator[None]:
+    """Commands run in this process name their stack in its environment: the next test has its own.
+
+    Only what is ours: a library that was loaded may depend on the rest.
+    """
+    before = ours()
+    yield
+    if ours() != before:
+        for name in ours():
+            del os.environ[name]
+        os.environ.update(before)
+
+
+def ours() -> dict[str, str]:
+    """What the environment says of stacks and settings."""
+    prefixes = ("TEMPORAL_", "DEAL_", "KEY_PROVIDER", "VAULT_")
+    return {name: value for name, value in os.environ.items() if name.startswith(prefixes)}
 
 
 @pytest.fixture(scope="session")

@@ -118,6 +118,10 @@ class Node:
     def automine(self, *, on: bool) -> None:
         self.ask("evm_setAutomine", on)
 
+    def pending(self) -> int:
+        """How many transactions wait in the pool to be mined."""
+        return int(self.ask("txpool_status")["pending"], 16)
+
     def base_fee(self) -> int:
         """The next block's base fee in wei."""
         return int(self.ask("eth_feeHistory", "0x1", "latest", [])["baseFeePerGas"][-1], 16)

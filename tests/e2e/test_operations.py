@@ -118,7 +118,7 @@ async def test_the_command_line_proposes_shows_lists_and_cancels(office: Office)
     assert name in [each["request"]["operation_id"] for each in listed]
     cancel = ("operation", "cancel", name, "--reason", "not agreed", "--yes")
     ended = json.loads((await run(desk, *cancel)).stdout)
-    assert (ended["status"], ended["cancelled_by"]) == ("CANCELLED", "ann")
+    assert (ended["status"], ended["cancelled_by"]) == ("CANCELLED", "desk")
     late = await run(desk, *cancel)
     assert (late.returncode, json.loads(late.stderr)["code"]) == (4, "not_allowed")
     assert json.loads((await run(desk, "operation", "show", name)).stdout) == ended

@@ -267,5 +267,5 @@ async def test_a_latched_chain_signs_nothing_until_a_person_releases_it(desk: De
     assert (released["cleared"], released["problem"]["message"]) == (True, told[0])
     await completed(desk, deal_id)
     query = "SELECT cleared_by, cleared_why FROM signing.latches ORDER BY latch_id DESC LIMIT 1"
-    assert desk.books.rows(query) == [("mia", "it is right")]
+    assert desk.books.rows(query) == [("desk", "it is right")]
     assert (await deal(desk, *release)).document["cleared"] is False

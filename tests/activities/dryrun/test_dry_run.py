@@ -1,5 +1,6 @@
 """A dry run says what the real deal then does, is refused what that would be, and keeps nothing."""
 
+import asyncio
 import time
 from dataclasses import replace
 from decimal import Decimal
@@ -58,11 +59,14 @@ async def real_deal(desk: Desk, result: DryRunResult) -> list[StepOutcome]:
         rounds[step] = rounds.get(step, 0) + 1
         order = await desk.signed(await desk.prepare(step, number=rounds[step]))
         desk.node.automine(on=False)
-        for transaction in order.signed:
-            desk.node.ask("eth_sendRawTransaction", transaction.raw)
-        desk.node.mine()
-        desk.node.automine(on=True)
-        outcome = (await desk.deliver(order)).outcome
+        try:
+            delivering = asyncio.ensure_future(desk.deliver(order))
+            while desk.node.pending() < len(order.signed) and not delivering.done():
+                await asyncio.sleep(0.005)
+            desk.node.mine()
+        finally:
+            desk.node.automine(on=True)
+        outcome = (await delivering).outcome
         assert outcome is not None
         assert outcome.problem is None, outcome.problem
         outcomes.append(outcome)

@@ -16,7 +16,7 @@ from activities.signing.providers.pkcs11 import Pkcs11KeyProvider
 from activities.signing.providers.provider import deal_key
 from activities.signing.signer import Signer
 from domain.deals import Step
-from domain.errors import InvalidConfiguration, SigningRefused
+from domain.errors import SigningRefused, Unavailable
 from domain.identifiers import DealId
 from tests.activities.signing.samples import DEAL, HIGHER, POLICY, Batches, with_fees
 from tests.activities.signing.transactions import assert_signed
@@ -111,7 +111,7 @@ async def test_the_keys_of_another_provider_are_not_taken_for_these(
     signer: Signer, batches: Batches, signers: tuple[Signer, Signer]
 ) -> None:
     assert (await signer.sign_batch(batches.order(Step.BORROW))).transactions
-    with pytest.raises(InvalidConfiguration) as caught:
+    with pytest.raises(Unavailable) as caught:
         await signers[0].sign_batch(batches.order(Step.BORROW))
     problem = caught.value.problem
     assert (problem.field, problem.value, problem.limit) == ("KEY_PROVIDER", "pkcs11", "local")

@@ -338,7 +338,8 @@ async def test_deleted_seeds_are_named_and_never_made_anew(
     assert await one_signed(keys) == account
 
 
-@pytest.mark.parametrize("place", [12, 30, -2])
+# Not the last before the padding: some of its bits stand for nothing.
+@pytest.mark.parametrize("place", [12, 30, -6])
 async def test_a_changed_ciphertext_is_not_used(
     vault: VaultServer, role: Role, keys: VaultKeyProvider, place: int
 ) -> None:
