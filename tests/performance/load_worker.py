@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from activities.transactions.broadcast import Broadcaster
-from tests.faults.worker import open_keys, run_chain, run_deals, run_signer
+from tests.faults.worker import run_chain, run_deals, run_signer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +45,7 @@ def main(role: str) -> None:
             _note_sendings(Path(os.environ[SENT_FILE]))
             run_chain()
         case "signer":
-            run_signer(open_keys())
+            run_signer()
         case "deals":
             run_deals()
         case _:
