@@ -21,7 +21,7 @@ deal: $(FETCHED) ## start the local stack, run one real deal through it and show
 .PHONY: test
 test: check $(FETCHED) vault ## prove everything: format, lint, types, import rule, all tests with coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(TESTS)
+	$(BIN)/$(if $(TESTS),coverage run -m pytest $(TESTS),python -m tests.halves)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

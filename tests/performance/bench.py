@@ -105,7 +105,7 @@ class Instant:
     """What was found on the chain that mines at once."""
 
     rounds: Rounds
-    spent: Spent
+    spent: list[Spent]
     memory: dict[str, int]
     histories: list[History]
     calls: dict[str, list[str]]
@@ -144,7 +144,7 @@ class Bench:
             rounds = await self._take_turns(
                 stack, desk, "instant mining", self._plan.rounds, POLL_LATENCIES, NextBlock(None)
             )
-            spent = await self._at_once(stack, desk)
+            spent = [await self._at_once(stack, desk, mode) for mode in ExecutionMode]
             return Instant(
                 rounds=rounds,
                 spent=spent,
@@ -194,13 +194,13 @@ class Bench:
             )
         return found
 
-    async def _at_once(self, stack: Stack, desk: Desk) -> Spent:
-        self._progress.say(f"instant mining: {self._plan.deals} deals at once")
+    async def _at_once(self, stack: Stack, desk: Desk, mode: ExecutionMode) -> Spent:
+        self._progress.say(f"instant mining: {self._plan.deals} {mode.lower()} deals at once")
         before = meters.processor_seconds(stack)
-        seconds, _ = await desk.run_at_once(self._plan.deals)
+        seconds, _ = await desk.run_at_once(self._plan.deals, mode)
         spent = meters.difference(meters.processor_seconds(stack), before)
         others = max(0.0, spent.pop(meters.OTHERS))
-        return Spent(self._plan.deals, seconds, spent, others)
+        return Spent(mode, self._plan.deals, seconds, spent, others)
 
 
 @dataclass(frozen=True)
@@ -293,13 +293,10 @@ def _figures(instant: Instant, blocks: Rounds | None) -> Iterator[Figure]:
     as_it_comes = rounds.scripts[POLL_LATENCIES[0]]
     yield _wall_time("wall_time_instant", rounds.deals, as_it_comes, RATIO_INSTANT)
     yield _wall_time("wall_time_instant_script_tuned", rounds.deals, rounds.script)
-    yield _wall_time("wall_time_instant_pipelined", rounds.pipelined, as_it_comes)
-    yield Figure(
-        "deals_per_second",
-        "1/s",
-        instant.spent.deals / instant.spent.seconds,
-        aim=DEALS_PER_SECOND,
-    )
+    yield _wall_time("wall_time_instant_pipelined", rounds.pipelined, as_it_comes, RATIO_INSTANT)
+    for spent in instant.spent:
+        name = f"deals_per_second_{spent.mode.lower()}"
+        yield Figure(name, "1/s", spent.deals / spent.seconds, aim=DEALS_PER_SECOND)
     counted = blocks or rounds
     yield compared(
         "transactions",

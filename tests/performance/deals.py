@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
     from temporalio.client import Client
 
+    from domain.identity import Caller
     from domain.views import DealView
+    from starters.control.desk import DealDesk
 
 CHAIN_ID = 138
 LIQUIDITY_ETH = 10
@@ -65,9 +67,11 @@ class History:
 class Desk:
     """Runs deals against one stack."""
 
-    def __init__(self, client: Client) -> None:
-        """Use a client that is connected to the stack's Temporal."""
+    def __init__(self, client: Client, who: Caller, orders: DealDesk) -> None:
+        """Use a client that is connected to the stack's Temporal, and give orders as `who`."""
         self._client = client
+        self._who = who
+        self._orders = orders
         self._deals = DealClient(client)
 
     async def run(self, mode: ExecutionMode = ExecutionMode.STEPWISE) -> DealRun:
@@ -86,19 +90,18 @@ class Desk:
         return DealRun(seconds, view)
 
     async def _result(self, request: DealRequest) -> DealView:
-        settings = load_settings()
-        await open_orders(settings).start(
-            await caller(), request, why="a measurement", command_id=f"start-{request.deal_id}"
+        await self._orders.start(
+            self._who, request, why="a measurement", command_id=f"start-{request.deal_id}"
         )
         handle = self._client.get_workflow_handle_for(
             DealWorkflow.run, workflow_id(request.deal_id)
         )
         return await handle.result()
 
-    async def run_at_once(self, count: int) -> tuple[float, list[DealRun]]:
+    async def run_at_once(self, count: int, mode: ExecutionMode) -> tuple[float, list[DealRun]]:
         """Run that many deals at the same time; return the wall time in seconds and the deals."""
         began = time.perf_counter()
-        runs = await asyncio.gather(*(self.run() for _ in range(count)))
+        runs = await asyncio.gather(*(self.run(mode) for _ in range(count)))
         return time.perf_counter() - began, list(runs)
 
     async def history(self, run: DealRun) -> History:
@@ -143,6 +146,6 @@ def running_stack(
 @asynccontextmanager
 async def open_desk() -> AsyncIterator[Desk]:
     """A desk on the stack that the environment names."""
-    yield Desk(await connect())
+    yield Desk(await connect(), await caller(), open_orders(load_settings()))
     # The SDK's own threads must be done with the last answer before the interpreter ends.
     await asyncio.sleep(0.25)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from domain.deals import ExecutionMode
+
 
 @dataclass(frozen=True)
 class Aim:
@@ -81,8 +83,9 @@ class Figure:
 
 @dataclass(frozen=True)
 class Spent:
-    """Processor seconds by process while `deals` deals ran at once for `seconds`."""
+    """Processor seconds by process while `deals` deals of a mode ran at once for `seconds`."""
 
+    mode: ExecutionMode
     deals: int
     seconds: float
     by_process: dict[str, float]
@@ -112,7 +115,7 @@ class Results:
 
     settings: dict[str, Any]
     figures: list[Figure]
-    spent: Spent
+    spent: list[Spent]
     memory: dict[str, int]
     """Resident bytes of each component after the deals that ran at once."""
     calls: dict[str, list[str]]
@@ -123,7 +126,7 @@ class Results:
         return {
             "settings": self.settings,
             "figures": {figure.name: figure.document() for figure in self.figures},
-            "processor_seconds": self.spent.document(),
+            "processor_seconds": {each.mode.lower(): each.document() for each in self.spent},
             "memory_bytes": self.memory,
             "calls": self.calls,
         }

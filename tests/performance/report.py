@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from rich.status import Status
 
-    from tests.performance.figures import Figure, Results
+    from tests.performance.figures import Figure, Results, Spent
     from tests.performance.load_figures import LoadResults
 
 _LABELS = {
@@ -24,7 +24,8 @@ _LABELS = {
     "wall_time_instant": "Wall time at instant mining",
     "wall_time_instant_script_tuned": "The same, script polling every 20 ms",
     "wall_time_instant_pipelined": "The same, pipelined",
-    "deals_per_second": "Deals a second, many at once",
+    "deals_per_second_stepwise": "Deals a second, many at once",
+    "deals_per_second_pipelined": "The same, pipelined",
     "transactions": "Transactions",
     "blocks": "Blocks used",
     "blocks_pipelined": "Blocks used, pipelined",
@@ -76,7 +77,8 @@ def show(results: Results) -> None:
     """Print the tables."""
     console = Console() if sys.stdout.isatty() else Console(width=120)
     console.print(_figures(results))
-    console.print(_spent(results))
+    for spent in results.spent:
+        console.print(_spent(spent, results.memory))
     settings = results.settings
     polls = settings["script_poll_latency_seconds"]
     same = "the same" if results.calls["deal"] == results.calls["script"] else "NOT the same"
@@ -130,16 +132,14 @@ def _aim(figure: Figure) -> str:
     return f"{figure.aim} " + ("[green]met[/]" if figure.met else "[red]not met[/]")
 
 
-def _spent(results: Results) -> Table:
-    spent = results.spent
-    table = Table(
-        title=f"\n{spent.deals} deals at once took {spent.seconds:.1f} s", box=None, pad_edge=False
-    )
+def _spent(spent: Spent, held: Mapping[str, int]) -> Table:
+    title = f"\n{spent.deals} {spent.mode.lower()} deals at once took {spent.seconds:.1f} s"
+    table = Table(title=title, box=None, pad_edge=False)
     table.add_column("process")
     for heading in ("processor time", "a deal", "share", "memory"):
         table.add_column(heading, justify="right")
     for name, seconds in spent.by_process.items():
-        memory = results.memory.get(name)
+        memory = held.get(name)
         table.add_row(
             name,
             f"{seconds:.2f} s",
