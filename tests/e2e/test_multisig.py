@@ -30,6 +30,7 @@ from workflows.deal.messages import OwnerMessage, RejectionMessage
 LARGE: Final = "400"
 """Ether worth 1,200,000 USD."""
 FIRST, SECOND, THIRD = KEYS
+APPROVER: Final = "approver-1"
 STRANGER: Final = b"\x11" * 32
 
 
@@ -65,11 +66,11 @@ async def withdraw(desk: Desk, *views: DealView) -> None:
         assert (await desk.end(view.request.deal_id)).status is DealStatus.REJECTED
 
 
-def deal(desk: Desk, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line as an approver does, who is an owner of the Safe besides."""
+def deal(desk: Desk, *arguments: str, who: str = APPROVER) -> subprocess.CompletedProcess[str]:
+    """Run the command line: as an approver does, who is an owner of the Safe besides."""
     environment = {n: v for n, v in os.environ.items() if not n.startswith(("DEAL_", "TEMPORAL_"))}
     environment |= load_environment(desk.stack.folder) | {"COLUMNS": "200"}
-    environment["DEAL_CREDENTIAL_FILE"] = str(key_file("approver-1", desk.stack.folder))
+    environment["DEAL_CREDENTIAL_FILE"] = str(key_file(who, desk.stack.folder))
     return subprocess.run(
         [sys.executable, "-m", "starters.cli.main", *arguments],
         check=False,
@@ -92,8 +93,8 @@ def files(desk: Desk, number: int) -> tuple[str, ...]:
     )
 
 
-async def run(desk: Desk, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return await asyncio.to_thread(deal, desk, *arguments)
+async def run(desk: Desk, *arguments: str, who: str = APPROVER) -> subprocess.CompletedProcess[str]:
+    return await asyncio.to_thread(deal, desk, *arguments, who=who)
 
 
 async def test_a_large_deal_is_approved_by_the_command_line_and_settles_into_the_safe(

@@ -104,24 +104,24 @@ async def test_the_command_line_proposes_shows_lists_and_cancels(office: Office)
     desk, name = office.desk, f"{office.desk.name}-typed"
     asked = ("operation", "propose", "redemption_fee", "--id", name, "--chain", "138", "--module")
     asked += ("usdtz", "--delay", "600", "--reason", "a test", "--yes", "--to")
-    first = await run(desk, *asked, "21")
+    first = await run(desk, *asked, "21", who="admin-1")
     assert first.returncode == 0, first.stderr
     view = await office.operations.view(OperationId(name))
     await office.until(view, OperationStatus.WAITING)
-    again = json.loads((await run(desk, *asked, "21")).stdout)
+    again = json.loads((await run(desk, *asked, "21", who="admin-1")).stdout)
     assert (again["status"], again["after"]) == ("WAITING", "21 basis points")
-    other = await run(desk, *asked, "22")
+    other = await run(desk, *asked, "22", who="admin-1")
     assert (other.returncode, json.loads(other.stderr)["code"]) == (Conflict.exit_code, "conflict")
-    nobody = await run(desk, "operation", "show", "nobody")
+    nobody = await run(desk, "operation", "show", "nobody", who="admin-1")
     assert (nobody.returncode, json.loads(nobody.stderr)["code"]) == (2, "not_found")
-    listed = json.loads((await run(desk, "operation", "list")).stdout)["operations"]
+    listed = json.loads((await run(desk, "operation", "list", who="admin-1")).stdout)["operations"]
     assert name in [each["request"]["operation_id"] for each in listed]
     cancel = ("operation", "cancel", name, "--reason", "not agreed", "--yes")
-    ended = json.loads((await run(desk, *cancel)).stdout)
-    assert (ended["status"], ended["cancelled_by"]) == ("CANCELLED", "desk")
-    late = await run(desk, *cancel)
+    ended = json.loads((await run(desk, *cancel, who="admin-1")).stdout)
+    assert (ended["status"], ended["cancelled_by"]) == ("CANCELLED", "admin-1")
+    late = await run(desk, *cancel, who="admin-1")
     assert (late.returncode, json.loads(late.stderr)["code"]) == (4, "not_allowed")
-    assert json.loads((await run(desk, "operation", "show", name)).stdout) == ended
+    assert json.loads((await run(desk, "operation", "show", name, who="admin-1")).stdout) == ended
 
 
 async def test_what_was_not_scheduled_is_refused_by_the_contract(office: Office) -> None:
