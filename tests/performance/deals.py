@@ -72,11 +72,12 @@ class Desk:
 
     async def run(self, mode: ExecutionMode = ExecutionMode.STEPWISE) -> DealRun:
         """Run one deal to its end; raise `BenchError` unless it completes."""
-        request = _request(mode)
+        request = new_request(mode)
         began = time.perf_counter()
         try:
             async with asyncio.timeout(_DEAL_SECONDS):
-                view = await self._result(request)
+                await self.start(request)
+                view = await self.ended(request)
         except TimeoutError:
             view = await self._deals.view(request.deal_id)
         seconds = time.perf_counter() - began
@@ -85,11 +86,14 @@ class Desk:
             raise BenchError(message)
         return DealRun(seconds, view)
 
-    async def _result(self, request: DealRequest) -> DealView:
-        settings = load_settings()
-        await open_orders(settings).start(
+    async def start(self, request: DealRequest) -> DealView:
+        """Start a deal, as it was admitted or denied. Raises what the command line would."""
+        return await open_orders(load_settings()).start(
             await caller(), request, why="a measurement", command_id=f"start-{request.deal_id}"
         )
+
+    async def ended(self, request: DealRequest) -> DealView:
+        """The deal as its workflow ended."""
         handle = self._client.get_workflow_handle_for(
             DealWorkflow.run, workflow_id(request.deal_id)
         )
@@ -108,7 +112,8 @@ class Desk:
         return History(info.history_length, info.history_size_bytes)
 
 
-def _request(mode: ExecutionMode) -> DealRequest:
+def new_request(mode: ExecutionMode = ExecutionMode.STEPWISE) -> DealRequest:
+    """A deal of 10 ETH whose bank has no other."""
     name = f"bench-{secrets.token_hex(6)}"
     return DealRequest.parse(
         deal_id=name,
