@@ -165,8 +165,11 @@ async def _timed(session: aiohttp.ClientSession, asked: Asked) -> tuple[float, b
         request = session.post(
             asked.path, json=asked.body, headers={"Idempotency-Key": str(uuid4())}
         )
-    async with request as answer:
-        await answer.read()
+    try:
+        async with request as answer:
+            await answer.read()
+    except aiohttp.ClientConnectionError:  # no answer is no good one
+        return time.perf_counter() - began, False
     return time.perf_counter() - began, answer.ok
 
 

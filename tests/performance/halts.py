@@ -4,7 +4,7 @@ Deals run one after the other, many at once, on a stack of its own with a block 
 again the desk is halted, for longer than the aim is, and released by somebody else: HALTED and
 REDUCING by turns. Meanwhile the node itself is watched: when each transaction was first seen in its
 pool, or in a block. Afterwards the books say which of them added risk. A halt is counted from
-before it is committed, and a transaction by when it was seen, so no lag is told too short.
+just before it is committed, and a transaction by when it was seen, so no lag is told too short.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Halting:
-    """One halt: from before its commit to its release, in seconds of this machine's clock."""
+    """One halt: from just before its commit to its release, in seconds of this machine's clock."""
 
     state: TradingState
     began: float
@@ -228,8 +228,7 @@ class _Load:
         await asyncio.sleep(_BETWEEN_SECONDS)
         state = _BY_TURNS[number % len(_BY_TURNS)]
         url = postgres.url(self._stack.folder, "deal_control")
-        began = time.time()
-        await asyncio.to_thread(put_halt, url, "desk", str(state), "risk-1")
+        began = await asyncio.to_thread(put_halt, url, "desk", str(state), "risk-1")
         self._open.clear()
         await asyncio.sleep(self._plan.seconds)
         released = time.time()
