@@ -89,18 +89,21 @@ async def test_nothing_is_served_beside_the_document(api: Api) -> None:
     """API9, for the application as it is served: each of its routes is in the document."""
     from fastapi.routing import APIRoute
 
-    from starters.api.application import create_app
+    from starters.api.application import PREFIX, create_app
+    from starters.api.routers import ROUTERS
     from starters.api.settings import ApiSettings
     from tests.api.test_document import DOCUMENT
 
     app = create_app(ApiSettings(database_url="postgresql://x"), None)
-    served = {
-        (method.lower(), route.path)
-        for route in app.routes
-        for method in (route.methods if isinstance(route, APIRoute) else ["not described"])
-    }
+    own = [route for route in app.routes if isinstance(route, APIRoute)]
+    assert len(app.routes) == len(own) + len(ROUTERS)
+    served = {(method, route.path) for route in own for method in route.methods}
+    for router in ROUTERS:
+        for route in router.routes:
+            assert isinstance(route, APIRoute)
+            served |= {(method, f"{PREFIX}{route.path}") for method in route.methods}
     described = {
-        (method, path) for path, methods in DOCUMENT["paths"].items() for method in methods
+        (method.upper(), path) for path, methods in DOCUMENT["paths"].items() for method in methods
     }
     assert {(method, path.replace(":path}", "}")) for method, path in served} == described
     async with api() as client:
