@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from temporalio.service import RPCError, RPCStatusCode
+
 from domain.deals import DealRequest, DealStatus, ExecutionMode
 from starters.cli.session import caller, load_settings
 from starters.cli.temporal import open_desk as open_orders
@@ -30,6 +32,7 @@ CHAIN_ID = 138
 LIQUIDITY_ETH = 10
 
 _DEAL_SECONDS = 300.0
+_AGAIN_SECONDS = 1.0
 
 
 class BenchError(Exception):
@@ -93,11 +96,17 @@ class Desk:
         )
 
     async def ended(self, request: DealRequest) -> DealView:
-        """The deal as its workflow ended."""
+        """The deal as its workflow ended; while Temporal does not answer, it is waited for."""
         handle = self._client.get_workflow_handle_for(
             DealWorkflow.run, workflow_id(request.deal_id)
         )
-        return await handle.result()
+        while True:
+            try:
+                return await handle.result()
+            except RPCError as error:
+                if error.status is not RPCStatusCode.UNAVAILABLE:
+                    raise
+            await asyncio.sleep(_AGAIN_SECONDS)
 
     async def run_at_once(self, count: int) -> tuple[float, list[DealRun]]:
         """Run that many deals at the same time; return the wall time in seconds and the deals."""
