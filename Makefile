@@ -39,11 +39,13 @@ check: $(READY) ## format, lint, types and import rule only
 	$(BIN)/basedpyright
 
 .PHONY: bench
-bench: $(FETCHED) ## measure deals beside a straight script, a load beside a plain sender, signatures, halts
+bench: $(FETCHED) ## measure deals beside a straight script, a load beside a plain sender, signatures, halts, the API, the trail
 	$(BIN)/python -m tests.performance.bench
 	$(BIN)/python -m tests.performance.load
 	$(BIN)/python -m tests.performance.signatures
 	$(BIN)/python -m tests.performance.halts
+	$(BIN)/python -m tests.performance.api
+	$(BIN)/python -m tests.performance.trail
 
 SEED ?= 4
 .PHONY: faults

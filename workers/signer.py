@@ -18,7 +18,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from activities.custody.keys import Custody
-from activities.signing.database import Pool
+from activities.database import Pool
 from activities.signing.policies import put_in_force
 from activities.signing.providers.local import named_keystore, refuse_in_production
 from activities.signing.providers.open import open_keys

@@ -1,17 +1,13 @@
 """What banks move without the owners: reserved in Postgres, as the role ``deal_records``."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
-import psycopg
-from psycopg import AsyncConnection
-from psycopg_pool import AsyncConnectionPool
 from temporalio import activity
 
 from activities.approvals.interface import ReleaseFunding, ReservationActivities, ReserveFunding
+from activities.database import Pool, connected
 from domain.approvals import Funding
-from domain.errors import Conflict, Unavailable
+from domain.errors import Conflict
 
 _RESERVE: Final = """
 SELECT bank, value_usd8, together_usd8, limit_usd8, owners_decide
@@ -26,7 +22,7 @@ WITH released AS (
 SELECT control.release_admission(%(deal)s)
 """
 
-Pool = AsyncConnectionPool[AsyncConnection[Any]]
+_WITHOUT: Final = "what banks move cannot be counted now"
 
 
 class Reservations(ReservationActivities):
@@ -46,7 +42,7 @@ class Reservations(ReservationActivities):
             order.limit_usd8,
             order.window_seconds,
         )
-        async with self._connected() as connection:
+        async with connected(self._pool, _WITHOUT) as connection:
             row = await (await connection.execute(_RESERVE, parameters)).fetchone()
         assert row is not None  # noqa: S101 - the function always answers
         if row[0] != order.bank:
@@ -67,18 +63,5 @@ class Reservations(ReservationActivities):
     @activity.defn
     async def release_funding(self, order: ReleaseFunding) -> None:
         """See `ReservationActivities.release_funding`."""
-        async with self._connected() as connection:
+        async with connected(self._pool, _WITHOUT) as connection:
             await connection.execute(_RELEASE, {"deal": order.deal_id})
-
-    @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[AsyncConnection[Any]]:
-        try:
-            async with self._pool.connection() as connection:
-                yield connection
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            raise Unavailable(
-                "what banks move cannot be counted now",
-                field="database",
-                actual=str(error).partition("\n")[0],
-                next_action="wait: it is tried again until Postgres answers",
-            ) from error

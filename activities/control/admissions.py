@@ -4,15 +4,13 @@ Two statements: what is known of the command, its giver and the policy; then the
 the database writes only if all of it still holds, together with the count of the bank's deals.
 """
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
-from psycopg_pool import AsyncConnectionPool
 from temporalio import activity
 
 from activities.control.denials import denied
@@ -23,10 +21,11 @@ from activities.control.interface import (
     ControlActivities,
     RecordApproval,
 )
+from activities.database import Pool, connected
 from domain.approvals import Funding
 from domain.denials import Denial
 from domain.desk_approvals import DeskApproval, Given
-from domain.errors import PolicyDenied, Unavailable
+from domain.errors import PolicyDenied
 from domain.identifiers import DealId
 from domain.identity import Principal
 from domain.policy import DealPolicy
@@ -65,7 +64,8 @@ SELECT admitted.*, coalesce((
 FROM control.admissions AS admitted WHERE admitted.deal_id = %s
 """
 
-Pool = AsyncConnectionPool[AsyncConnection[Any]]
+_WITHOUT: Final = "deals cannot be admitted or approved now"
+
 Row = Mapping[str, Any]
 
 
@@ -81,7 +81,7 @@ class Admissions(ControlActivities):
     async def admit_deal(self, order: AdmitDeal) -> Admitted:
         """See `ControlActivities.admit_deal`."""
         request = order.request
-        async with self._connected() as connection:
+        async with connected(self._pool, _WITHOUT) as connection:
             given = {"deal": request.deal_id, "command": order.command_id}
             known = await _one(connection, _LOOK, given)
             _check_command(order, known)
@@ -115,14 +115,14 @@ class Admissions(ControlActivities):
     @activity.defn
     async def ask_approvals(self, order: AskApprovals) -> DeskApproval:
         """See `ControlActivities.ask_approvals`."""
-        async with self._connected() as connection:
+        async with connected(self._pool, _WITHOUT) as connection:
             await connection.execute(_ASK, (order.deal_id, order.prediction_digest))
             return await _approval(connection, order.deal_id)
 
     @activity.defn
     async def record_approval(self, order: RecordApproval) -> DeskApproval:
         """See `ControlActivities.record_approval`."""
-        async with self._connected() as connection:
+        async with connected(self._pool, _WITHOUT) as connection:
             try:
                 await connection.execute(_GIVE, (order.deal_id, order.command_id))
             except psycopg.IntegrityError as error:
@@ -139,19 +139,6 @@ class Admissions(ControlActivities):
         if version not in self._policies:
             self._policies[version] = DealPolicy.model_validate_json(known["content"])
         return self._policies[version]
-
-    @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[AsyncConnection[Any]]:
-        try:
-            async with self._pool.connection() as connection:
-                yield connection
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            raise Unavailable(
-                "deals cannot be admitted or approved now",
-                field="database",
-                actual=str(error).partition("\n")[0],
-                next_action="wait: it is tried again until Postgres answers",
-            ) from error
 
 
 def _check_command(order: AdmitDeal, known: Row) -> None:

@@ -15,8 +15,8 @@ from activities.custody.interface import (
     VerifyJournal,
 )
 from activities.custody.records import REINSTATED, RETIRED, KeyEvent, KeyRecords
+from activities.database import Pool
 from activities.signing.accounts import Accounts, DealKey
-from activities.signing.database import Pool
 from activities.signing.journal import Journal
 from activities.signing.providers.provider import KeyProvider
 from domain.errors import NotFound

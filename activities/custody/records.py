@@ -6,7 +6,7 @@ from typing import Any, Final, LiteralString
 from psycopg.rows import dict_row
 
 from activities.custody.interface import KeyView, ListKeys
-from activities.signing.database import Pool, connected
+from activities.database import Pool, connected
 from domain.identifiers import Address, DealId
 
 RETIRED: Final = "retired"

@@ -4,14 +4,12 @@ import json
 from typing import Any, Final
 
 import psycopg
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
 from psycopg.types.json import Jsonb
-from psycopg_pool import AsyncConnectionPool
 from temporalio import activity
 
+from activities.database import Pool, connected
 from activities.deals.interface import DealRecord, FindDeal, RecordActivities
-from domain.errors import Conflict, NotAllowed, NotFound, Unavailable
+from domain.errors import Conflict, NotAllowed, NotFound
 from domain.views import DealView, StepView
 
 # Inserting and updating are apart because an upsert would run the insert's trigger for both. The
@@ -112,6 +110,8 @@ SELECT to_jsonb(deal) || jsonb_build_object(
 ) FROM deals.deals AS deal WHERE deal_id = %s
 """
 
+_WITHOUT: Final = "the records can neither be written nor read now"
+
 
 class Records(RecordActivities):
     """The records in Postgres, as the role ``deal_records``.
@@ -120,7 +120,7 @@ class Records(RecordActivities):
     the round trips of BEGIN and COMMIT are saved. It is as correct without.
     """
 
-    def __init__(self, pool: AsyncConnectionPool[AsyncConnection[TupleRow]]) -> None:
+    def __init__(self, pool: Pool) -> None:
         """Use the connections of an open pool; the caller closes it."""
         self._pool = pool
 
@@ -143,12 +143,10 @@ class Records(RecordActivities):
             **_predicted(record),
         }
         try:
-            async with self._pool.connection() as connection:
+            async with connected(self._pool, _WITHOUT) as connection:
                 answer = await (await connection.execute(_RECORD, parameters)).fetchone()
         except psycopg.errors.CheckViolation as error:
             raise _refused(view, error) from error
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            raise _unavailable(error) from error
         written, version, digest = answer or (False, None, None)
         if not written:
             _ensure_known(view, version, digest)
@@ -156,11 +154,8 @@ class Records(RecordActivities):
     @activity.defn
     async def find_deal(self, order: FindDeal) -> DealView:
         """See `RecordActivities.find_deal`; what it was settled with is left out."""
-        try:
-            async with self._pool.connection() as connection:
-                row = await (await connection.execute(_FIND, (order.deal_id,))).fetchone()
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            raise _unavailable(error) from error
+        async with connected(self._pool, _WITHOUT) as connection:
+            row = await (await connection.execute(_FIND, (order.deal_id,))).fetchone()
         if row is None:
             raise NotFound(
                 f"deal {order.deal_id} is not in the records",
@@ -203,15 +198,6 @@ def _refused(view: DealView, error: psycopg.errors.CheckViolation) -> NotAllowed
         value=view.status,
         actual=error.diag.message_primary,
         next_action="compare the deal's history with `deal show`",
-    )
-
-
-def _unavailable(error: psycopg.Error) -> Unavailable:
-    return Unavailable(
-        "the records cannot be written now",
-        field="database",
-        actual=str(error).partition("\n")[0],
-        next_action="wait: it is tried again until Postgres answers",
     )
 
 

@@ -1,15 +1,12 @@
 """The records of operations in Postgres, as the role ``deal_records``."""
 
-from typing import Any, Final
+from typing import Final
 
-import psycopg
-from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
-from psycopg_pool import AsyncConnectionPool
 from temporalio import activity
 
+from activities.database import Pool, connected
 from activities.operations.interface import OperationRecordActivities
-from domain.errors import Unavailable
 from domain.operations import OperationView
 
 _RECORD: Final = """
@@ -25,7 +22,7 @@ WHERE known.version < excluded.version
 class OperationRecords(OperationRecordActivities):
     """Writes operations, one version after the other."""
 
-    def __init__(self, pool: AsyncConnectionPool[AsyncConnection[Any]]) -> None:
+    def __init__(self, pool: Pool) -> None:
         """Use the connections of an open pool; the caller closes it."""
         self._pool = pool
 
@@ -43,13 +40,5 @@ class OperationRecords(OperationRecordActivities):
             view.created_at,
             view.updated_at,
         )
-        try:
-            async with self._pool.connection() as connection:
-                await connection.execute(_RECORD, row)
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            raise Unavailable(
-                "operations cannot be recorded now",
-                field="database",
-                actual=str(error).partition("\n")[0],
-                next_action="wait: it is tried again until Postgres answers",
-            ) from error
+        async with connected(self._pool, "operations cannot be recorded now") as connection:
+            await connection.execute(_RECORD, row)

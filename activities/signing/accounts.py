@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import psycopg
 
-from activities.signing.database import Pool, connected
+from activities.database import Pool, connected
 from activities.signing.providers.provider import (
     FEE,
     TREASURY,

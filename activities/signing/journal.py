@@ -12,9 +12,9 @@ from typing import Final
 import psycopg
 from psycopg.types.json import Jsonb
 
+from activities.database import Pool, connected
 from activities.halts.standing import refusal_of
 from activities.signing.calls import MOST_INTENTS
-from activities.signing.database import Pool, connected
 from activities.signing.document import Rates
 from activities.signing.findings import Finding, Rule
 from activities.signing.policy import Accepted, is_no_op

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from activities.signing.database import Pool, connected
+from activities.database import Pool, connected
 from activities.signing.findings import Finding, Rule
 from activities.signing.timelock import Told
 from domain.deals import Step

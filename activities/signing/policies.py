@@ -4,7 +4,7 @@ from typing import Final
 
 import psycopg
 
-from activities.signing.database import Pool, connected
+from activities.database import Pool, connected
 from activities.signing.rules import SigningPolicy
 from domain.errors import InvalidConfiguration
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from psycopg.types.json import Jsonb
 
-from activities.signing.database import Pool, connected
+from activities.database import Pool, connected
 from activities.signing.transactions import signing_hash
 from domain.transactions import Intent, SignedTransaction
 

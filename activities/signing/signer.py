@@ -7,8 +7,8 @@ from typing import Final
 import structlog
 from temporalio import activity
 
+from activities.database import Pool
 from activities.signing.accounts import NO_TERMS, Accounts, DealKey, Terms
-from activities.signing.database import Pool
 from activities.signing.findings import Finding, Rule
 from activities.signing.interface import (
     DealAccounts,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from activities.signing.database import Pool, connected
+from activities.database import Pool, connected
 from domain.errors import Conflict
 from domain.identifiers import Address, DealId
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from psycopg.rows import dict_row
 
-from activities.signing.database import Pool, connected
+from activities.database import Pool, connected
 
 GENESIS: Final = "0" * 64
 """What the first row has for the hash of the one before it."""

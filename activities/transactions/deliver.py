@@ -43,6 +43,8 @@ _log = structlog.get_logger(__name__)
 _BLOCKS_OF_SILENCE: Final = 2
 """A head that stands still for that many block times is no reason not to look and send again."""
 _NOT_SEEN: Final = -1
+_MOMENT_SECONDS: Final = 0.25
+"""What was saved longer ago than this is asked about again before it is sent."""
 
 
 @dataclass
@@ -106,6 +108,7 @@ class Deliverer:
         """
         if await self._is_stale(order):
             return _all_no_ops(order)
+        saving = time.monotonic()
         try:
             attempts, sent_before = await self._store.save_attempts(order.batch, order.signed)
         except (Halted, NotAllowed) as error:
@@ -118,11 +121,20 @@ class Deliverer:
         try:
             async with self._looking_after(order), asyncio.timeout(limit):
                 # What may have been sent before is looked for before it is sent again.
-                if not sent_before:
+                if not sent_before and not await self._came_too_late(order, saving):
                     await self._broadcaster.send(list(watch.newest.values()))
                 return await self._wait(watch)
         except TimeoutError:
             raise await self._overdue(watch) from None
+
+    async def _came_too_late(self, order: DeliverBatch, saving: float) -> bool:
+        """Whether a halt has come since what is to be sent was saved, when it was let through.
+
+        That is a moment, unless this process was stopped or is short of processor time.
+        """
+        if time.monotonic() - saving < _MOMENT_SECONDS:
+            return False
+        return await self._halts.of_batch(order.batch.key) is not None
 
     async def _is_stale(self, order: DeliverBatch) -> bool:
         """Whether the state has moved on so far that the batch must not be sent for the first time.

@@ -60,7 +60,7 @@ class Authenticator:
         )
 
     async def _by_key(self, key: ApiKey) -> tuple[Person, KeyRecord]:
-        record = await self._people.key(key.key_id)
+        record = await self._people.held(key.key_id)
         same = key.has_hash(_NO_HASH if record is None else record.hash)
         if record is None or not same:
             raise Refused(f"key {key.key_id} is none of ours")
@@ -68,8 +68,9 @@ class Authenticator:
             raise Refused(f"key {key.key_id} is revoked")
         if record.expired:
             raise Refused(f"key {key.key_id} has expired")
-        person = _enabled(await self._people.find(record.principal_id), record.principal_id)
-        await self._people.note_use(record.key_id)
+        person = _enabled(record.holder, record.principal_id)
+        if record.unnoted:
+            await self._people.note_use(record.key_id)
         return person, record
 
     async def _by_token(self, credential: str) -> tuple[Person, str]:

@@ -15,7 +15,14 @@ _SELECT: Final[LiteralString] = (
 )
 _KEY: Final[LiteralString] = (
     "SELECT key_id, principal_id, hash, label, scopes, created_at, expires_at, revoked_at,"
-    " last_used_at, expires_at <= clock_timestamp() AS expired FROM control.api_keys"
+    " last_used_at, expires_at <= clock_timestamp() AS expired FROM control.api_keys AS key"
+)
+# Asked at every request of the API, so all of it at once. A use is noted to the minute.
+_HELD: Final[LiteralString] = _KEY.replace(
+    " FROM",
+    ", last_used_at IS NULL OR last_used_at < clock_timestamp() - interval '1 minute' AS unnoted,"
+    " (SELECT to_jsonb(holder) FROM control.standing AS holder"
+    " WHERE holder.principal_id = key.principal_id) AS holder FROM",
 )
 _GROUPS: Final[LiteralString] = (
     "SELECT group_id, name, created_at, ARRAY(SELECT principal_id FROM control.memberships AS m"
@@ -74,6 +81,13 @@ class KeyRecord(_Row):
     expired: bool
 
 
+class HeldKey(KeyRecord):
+    """An API key with who has it; `unnoted` if its use is still to be written down."""
+
+    unnoted: bool
+    holder: Annotated[Person, Field(exclude=True)]
+
+
 class GroupRecord(_Row):
     """A group and who is in it."""
 
@@ -127,6 +141,11 @@ class PeopleReader:
         """Return one key."""
         rows = await fetch(self._connections, _KEY + " WHERE key_id = %s", (key_id,))
         return KeyRecord.model_validate(rows[0]) if rows else None
+
+    async def held(self, key_id: str) -> HeldKey | None:
+        """Return one key with who has it."""
+        rows = await fetch(self._connections, _HELD + " WHERE key_id = %s", (key_id,))
+        return HeldKey.model_validate(rows[0]) if rows else None
 
     async def keys(self, principal_id: str | None = None) -> list[KeyRecord]:
         """Return the keys of one, or of all, the newest first."""

@@ -95,6 +95,19 @@ class Terms:
     streams: bool = False
 
 
+_EACH: Final[Mapping[str, Any]] = {
+    "text/event-stream": {
+        "type": "object",
+        "description": "One event.",
+        "properties": {
+            "id": {"type": "string"},
+            "event": {"type": "string"},
+            "data": {"type": "string", "contentMediaType": "application/json"},
+        },
+    },
+    "application/x-ndjson": {"type": "object", "description": "One line."},
+}
+"""What an answer consists of that is no single document."""
 _WAITING: Final = {
     "state": "QUEUED",
     "command": "cancel",
@@ -172,7 +185,7 @@ def endpoint(  # noqa: PLR0913 - what an endpoint is described by
         told += (refusals.LimitsUnavailable,)
     if if_match:
         told += (refusals.PreconditionRequired, refusals.PreconditionFailed)
-    content: dict[str, Any] = {} if answer else {media_type: {"schema": {"type": "string"}}}
+    content: dict[str, Any] = {} if answer else {media_type: {"schema": _EACH[media_type]}}
     shown = dict(_LIMIT_HEADERS) | dict(headers or {})
     responses: dict[int | str, dict[str, Any]] = {
         number: {"description": words, "content": content, "headers": shown}

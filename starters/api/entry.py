@@ -48,7 +48,7 @@ async def _enter(request: Request, terms: Terms, inner: Handler) -> Response:
     services: Services = request.app.state.services
     spent: Allowance | None = None
     try:
-        await services.limits.spend(Rate.ADDRESS, request.state.address or "nowhere")
+        await services.limits.count(Rate.ADDRESS, request.state.address or "nowhere")
         caller = await _known(request, services)
         if terms.permission is not None:
             caller.require(terms.permission)
@@ -74,7 +74,7 @@ async def _known(request: Request, services: Services) -> Caller:
             _bearer(request), address=request.state.address, request_id=request.state.request_id
         )
     except Unauthenticated:
-        await services.limits.spend(Rate.UNAUTHENTICATED, address)
+        await services.limits.count(Rate.UNAUTHENTICATED, address)
         raise
     request.state.caller = caller
     request.state.who = caller.who

@@ -4,9 +4,10 @@ With Redis away what is safe is counted by each process for itself, and launches
 """
 
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 from limits import RateLimitItem
@@ -16,6 +17,8 @@ from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from domain.errors import DealError
 from starters.api.refusals import LimitsUnavailable, RateLimited
 from starters.api.settings import ApiSettings
+
+T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 _REDIS_SECONDS: Final = 0.5
@@ -72,60 +75,64 @@ class RateLimits:
 
     async def spend(self, rate: Rate, who: str) -> Allowance:
         """Count one request. Raises `RateLimited`, and `LimitsUnavailable` for a launch."""
-        allowance = await self._count(rate, who)
+        item = self._items[rate]
+
+        async def spent(limiter: SlidingWindowCounterRateLimiter) -> Allowance:
+            allowed = await limiter.hit(item, rate, who)
+            return await _allowance(limiter, rate, item, who, allowed=allowed)
+
+        allowance = await self._asked(rate, spent)
         if not allowance.allowed:
             raise Exhausted(allowance)
         return allowance
 
+    async def count(self, rate: Rate, who: str) -> None:
+        """Count one request likewise, without asking what is left while something is."""
+        item = self._items[rate]
+
+        async def refused(limiter: SlidingWindowCounterRateLimiter) -> Allowance | None:
+            if await limiter.hit(item, rate, who):
+                return None
+            return await _allowance(limiter, rate, item, who, allowed=False)
+
+        allowance = await self._asked(rate, refused)
+        if allowance is not None:
+            raise Exhausted(allowance)
+
     async def check(self, rate: Rate, who: str) -> None:
         """Raise `RateLimited` if nothing is left, without counting."""
-        limiter = await self._limiter()
         item = self._items[rate]
-        if not await limiter.test(item, rate, who):
-            raise Exhausted(await self._allowance(limiter, rate, item, who, allowed=False))
+
+        async def refused(limiter: SlidingWindowCounterRateLimiter) -> Allowance | None:
+            if await limiter.test(item, rate, who):
+                return None
+            return await _allowance(limiter, rate, item, who, allowed=False)
+
+        allowance = await self._asked(rate, refused)
+        if allowance is not None:
+            raise Exhausted(allowance)
 
     async def ping(self) -> None:
         """Ask Redis; raises whatever keeps it from answering."""
         if self._redis is None or not await self._redis.check():
             raise _unavailable()
 
-    async def _count(self, rate: Rate, who: str) -> Allowance:
-        item = self._items[rate]
-        limiter = await self._limiter()
-        if limiter is self._own and rate is Rate.LAUNCH:
+    async def _asked(
+        self, rate: Rate, ask: Callable[[SlidingWindowCounterRateLimiter], Awaitable[T]]
+    ) -> T:
+        """Ask the counts in Redis; while it is away, this process's own, but for launches."""
+        if self._shared is not None and time.monotonic() >= self._away_until:
+            try:
+                return await ask(self._shared)
+            except Exception as error:  # noqa: BLE001 - whatever it is, Redis does not count now
+                self._lose(error)
+        if rate is Rate.LAUNCH:
             raise _unavailable()
-        try:
-            allowed = await limiter.hit(item, rate, who)
-            return await self._allowance(limiter, rate, item, who, allowed=allowed)
-        except Exception as error:
-            if limiter is self._own:
-                raise
-            self._lose(error)
-            return await self._count(rate, who)
-
-    async def _limiter(self) -> SlidingWindowCounterRateLimiter:
-        if self._shared is None or time.monotonic() < self._away_until:
-            return self._own
-        return self._shared
+        return await ask(self._own)
 
     def _lose(self, error: Exception) -> None:
         self._away_until = time.monotonic() + _AWAY_SECONDS
         _log.warning("redis is away: launches are refused", actual=type(error).__name__)
-
-    async def _allowance(
-        self,
-        limiter: SlidingWindowCounterRateLimiter,
-        rate: Rate,
-        item: RateLimitItem,
-        who: str,
-        *,
-        allowed: bool,
-    ) -> Allowance:
-        left = await limiter.get_window_stats(item, rate, who)
-        reset = max(1, round(left.reset_time - time.time()))
-        return Allowance(
-            rate, item.amount, item.get_expiry(), max(0, left.remaining), reset, allowed
-        )
 
 
 class Exhausted(RateLimited):
@@ -142,6 +149,19 @@ class Exhausted(RateLimited):
             next_action=f"try again in {allowance.reset} s",
         )
         self.allowance = allowance
+
+
+async def _allowance(
+    limiter: SlidingWindowCounterRateLimiter,
+    rate: Rate,
+    item: RateLimitItem,
+    who: str,
+    *,
+    allowed: bool,
+) -> Allowance:
+    left = await limiter.get_window_stats(item, rate, who)
+    reset = max(1, round(left.reset_time - time.time()))
+    return Allowance(rate, item.amount, item.get_expiry(), max(0, left.remaining), reset, allowed)
 
 
 def _redis(settings: ApiSettings) -> Storage | None:

@@ -20,6 +20,7 @@ from workflows.deal.messages import CommandMessage
 from workflows.operations.workflow import TASK_QUEUE, CriticalOperationWorkflow, workflow_id
 
 _ANSWER_SECONDS: Final = 60
+_FIND: Final = "SELECT view FROM deals.operations WHERE operation_id = %s"
 _LIST: Final = """
 SELECT view FROM deals.operations WHERE (%s::bigint IS NULL OR chain_id = %s)
 ORDER BY created_at DESC, operation_id LIMIT %s
@@ -117,11 +118,18 @@ class OperationClient:
 
 
 class OperationsReader:
-    """The records of operations, as the role ``deal_reader``."""
+    """The records of operations, as the role ``deal_reader``: as they were last written."""
 
     def __init__(self, connections: Connections) -> None:
         """Use these connections."""
         self._connections = connections
+
+    async def get(self, operation_id: OperationId) -> OperationView:
+        """One operation. Raises `NotFound` if it was never recorded, and `Unavailable`."""
+        rows: list[Any] = await fetch(self._connections, _FIND, (operation_id,))
+        if not rows:
+            raise not_found(operation_id)
+        return OperationView.model_validate(rows[0]["view"])
 
     async def list(self, chain_id: int | None, limit: int) -> list[OperationView]:
         """The newest operations first. Raises `InvalidInput` and `Unavailable`."""

@@ -28,6 +28,12 @@ def schema_of(schema: dict[str, Any]) -> dict[str, Any]:
     return {"components": DOCUMENT["components"], **schema}
 
 
+def documents(media_type: str, example: Any) -> list[Any]:
+    """What the schema is of: the whole answer, or each of its lines."""
+    lines = media_type == "application/x-ndjson"
+    return [json.loads(line) for line in example.splitlines()] if lines else [example]
+
+
 def test_the_committed_document_is_the_codes() -> None:
     assert COMMITTED.read_text() == document_text(), "run `deal api openapi -f docs/openapi.json`"
 
@@ -49,8 +55,9 @@ def test_every_endpoint_is_described(name: str) -> None:
         for media_type, content in response["content"].items():
             assert "example" in content, (number, media_type)
             if media_type.endswith("json"):
-                schema = schema_of(content["schema"])
-                jsonschema_rs.validator_for(schema).validate(content["example"])
+                validator = jsonschema_rs.validator_for(schema_of(content["schema"]))
+                for each in documents(media_type, content["example"]):
+                    validator.validate(each)
 
 
 @pytest.mark.parametrize("name", sorted(OURS))

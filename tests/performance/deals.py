@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from temporalio.service import RPCError, RPCStatusCode
+
 from domain.deals import DealRequest, DealStatus, ExecutionMode
 from starters.cli.session import caller, load_settings
 from starters.cli.temporal import open_desk as open_orders
@@ -32,6 +34,7 @@ CHAIN_ID = 138
 LIQUIDITY_ETH = 10
 
 _DEAL_SECONDS = 300.0
+_AGAIN_SECONDS = 1.0
 
 
 class BenchError(Exception):
@@ -76,11 +79,12 @@ class Desk:
 
     async def run(self, mode: ExecutionMode = ExecutionMode.STEPWISE) -> DealRun:
         """Run one deal to its end; raise `BenchError` unless it completes."""
-        request = _request(mode)
+        request = new_request(mode)
         began = time.perf_counter()
         try:
             async with asyncio.timeout(_DEAL_SECONDS):
-                view = await self._result(request)
+                await self.start(request)
+                view = await self.ended(request)
         except TimeoutError:
             view = await self._deals.view(request.deal_id)
         seconds = time.perf_counter() - began
@@ -89,14 +93,24 @@ class Desk:
             raise BenchError(message)
         return DealRun(seconds, view)
 
-    async def _result(self, request: DealRequest) -> DealView:
-        await self._orders.start(
+    async def start(self, request: DealRequest) -> DealView:
+        """Start a deal, as it was admitted or denied. Raises what the command line would."""
+        return await self._orders.start(
             self._who, request, why="a measurement", command_id=f"start-{request.deal_id}"
         )
+
+    async def ended(self, request: DealRequest) -> DealView:
+        """The deal as its workflow ended; while Temporal does not answer, it is waited for."""
         handle = self._client.get_workflow_handle_for(
             DealWorkflow.run, workflow_id(request.deal_id)
         )
-        return await handle.result()
+        while True:
+            try:
+                return await handle.result()
+            except RPCError as error:
+                if error.status is not RPCStatusCode.UNAVAILABLE:
+                    raise
+            await asyncio.sleep(_AGAIN_SECONDS)
 
     async def run_at_once(self, count: int, mode: ExecutionMode) -> tuple[float, list[DealRun]]:
         """Run that many deals at the same time; return the wall time in seconds and the deals."""
@@ -111,7 +125,8 @@ class Desk:
         return History(info.history_length, info.history_size_bytes)
 
 
-def _request(mode: ExecutionMode) -> DealRequest:
+def new_request(mode: ExecutionMode = ExecutionMode.STEPWISE) -> DealRequest:
+    """A deal of 10 ETH whose bank has no other."""
     name = f"bench-{secrets.token_hex(6)}"
     return DealRequest.parse(
         deal_id=name,

@@ -1,9 +1,10 @@
 """How long after a halt what adds risk still goes out: `python -m tests.performance.halts`.
 
 Deals run one after the other, many at once, on a stack of its own with a block a second. Again and
-again the desk is halted, for longer than the aim is, and released by somebody else. Meanwhile the
-node itself is watched: when each transaction was first seen in its pool, or in a block. Afterwards
-the books say which of them added risk. A halt is counted from when its transaction was committed.
+again the desk is halted, for longer than the aim is, and released by somebody else: HALTED and
+REDUCING by turns. Meanwhile the node itself is watched: when each transaction was first seen in its
+pool, or in a block. Afterwards the books say which of them added risk. A halt is counted from
+just before it is committed, and a transaction by when it was seen, so no lag is told too short.
 """
 
 from __future__ import annotations
@@ -11,31 +12,50 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from collections import Counter
 from dataclasses import dataclass, field
+from math import ceil
 from pathlib import Path
 from typing import Any, Final
 
 import psycopg
 
-from domain.errors import DealError
-from domain.halts import RISK_INCREASING
+from domain.deals import DealStatus
+from domain.errors import OutcomeUnknown
+from domain.halts import RISK_INCREASING, TradingState
 from starters.local import anvil, postgres
+from starters.local.errors import LocalStackError
 from starters.local.probes import rpc
 from starters.local.stack import Stack
-from tests.performance.deals import CHAIN_ID, BenchError, Desk, open_desk, running_stack
+from tests.performance import report
+from tests.performance.deals import (
+    CHAIN_ID,
+    BenchError,
+    Desk,
+    new_request,
+    open_desk,
+    running_stack,
+)
 from tests.support.halting import put_halt
 
 AIM_SECONDS: Final = 5.0
-_HALTED_SECONDS: Final = 6.0
-_BETWEEN_SECONDS: Final = 4.0
+_HALTED_SECONDS: Final = 5.5
+_BETWEEN_SECONDS: Final = 3.5
+_SETTLE_SECONDS: Final = 60.0
+"""How long deals that are under way after the last halt are waited for."""
+_BY_TURNS: Final = (TradingState.HALTED, TradingState.REDUCING)
+_ENDS: Final = (DealStatus.COMPLETED, DealStatus.UNWOUND, DealStatus.DENIED)
+_INTERRUPTED: Final = 130
 _LOOK_SECONDS: Final = 0.02
 _ATTEMPTS: Final = """
-SELECT a.transaction_hash, split_part(i.batch_key, '/', 2), a.no_op
+SELECT a.transaction_hash, split_part(i.batch_key, '/', 2), a.no_op,
+    extract(epoch FROM a.created_at)::float8
 FROM transactions.attempts a JOIN transactions.intents i USING (intent_id)
 """
 
@@ -46,6 +66,9 @@ class Seen:
 
     port: int
     first: dict[str, float] = field(default_factory=dict)
+    gap: float = 0.0
+    """The longest time from one look to the next: so much later may something have been seen."""
+    _looked: float = field(default_factory=time.time)
     _block: int = -1
 
     async def watch(self) -> None:
@@ -69,57 +92,91 @@ class Seen:
             hashes += [str(each) for each in block["transactions"]]
         self._block = head
         now = time.time()
+        self.gap, self._looked = max(self.gap, now - self._looked), now
         for each in hashes:
             self.first.setdefault(each, now)
 
 
 @dataclass(frozen=True)
 class Halting:
-    """One halt: from its commit to its release, in seconds of this machine's clock."""
+    """One halt: from just before its commit to its release, in seconds of this machine's clock."""
 
-    committed: float
+    state: TradingState
+    began: float
     released: float
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What was found."""
+class Lag:
+    """What was seen during one halt."""
 
-    deals: int
-    completed: int
-    lags: list[float]
-    """Of each halt: seconds from its commit to the last that added risk; 0 if nothing did."""
+    state: TradingState
+    seconds: float
+    """From before its commit to the last that added risk; 0 if nothing did."""
+    late: list[str]
+    """What added risk and was seen later than the aim: when it was saved, and when it was seen."""
     exits: int
-    """Transactions that led out while it was halted."""
+    """How many that led out were seen."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was found; `ended` is how many deals ended how."""
+
+    settings: dict[str, Any]
+    ended: dict[str, int]
+    under_way: int
+    lags: list[Lag]
 
     def document(self) -> dict[str, Any]:
-        """For programs."""
-        ordered = sorted(self.lags)
+        """For programs; each row of figures is of one state's halts, or of all."""
+        rows = {"all": self.lags}
+        for state in _BY_TURNS:
+            rows[str(state)] = [lag for lag in self.lags if lag.state is state]
         return {
-            "halts": len(ordered),
-            "deals": self.deals,
-            "completed": self.completed,
-            "p50_seconds": round(_quantile(ordered, 0.50), 3),
-            "p99_seconds": round(_quantile(ordered, 0.99), 3),
-            "max_seconds": round(ordered[-1], 3),
-            "aim_seconds": AIM_SECONDS,
-            "met": _quantile(ordered, 0.99) < AIM_SECONDS,
-            "exits_while_halted": self.exits,
+            "settings": self.settings,
+            "deals": {"ended": self.ended, "under_way": self.under_way},
+            "halts": {name: _figures(lags) for name, lags in rows.items() if lags},
         }
+
+
+def _figures(lags: list[Lag]) -> dict[str, Any]:
+    ordered = sorted(lag.seconds for lag in lags)
+    p99 = _quantile(ordered, 0.99)
+    return {
+        "halts": len(ordered),
+        "p50_seconds": round(_quantile(ordered, 0.50), 3),
+        "p99_seconds": round(p99, 3),
+        "max_seconds": round(ordered[-1], 3),
+        "aim_seconds": AIM_SECONDS,
+        "met": p99 < AIM_SECONDS,
+        "later_than_the_aim": [each for lag in lags for each in lag.late],
+        "exits_while_halted": sum(lag.exits for lag in lags),
+    }
 
 
 def _quantile(ordered: list[float], share: float) -> float:
     """The nearest rank."""
-    return ordered[min(len(ordered) - 1, max(0, -(-int(len(ordered) * share * 100) // 100) - 1))]
+    return ordered[max(0, ceil(len(ordered) * share) - 1)]
 
 
-async def measure(at_once: int, halts: int, halted_seconds: float) -> Outcome:
+@dataclass(frozen=True)
+class Plan:
+    """How many deals at once, how many halts, and how long each of them."""
+
+    deals: int
+    halts: int
+    seconds: float
+    settle: float = _SETTLE_SECONDS
+
+
+async def measure(plan: Plan, progress: report.Progress) -> Outcome:
     """Run everything on a stack that is made for it."""
     folder = Path(tempfile.mkdtemp(prefix="deal-halts-"))
     try:
-        with running_stack(folder, 1, lambda _name, _state: None) as stack:
+        with running_stack(folder, 1, progress.components("halts")) as stack:
             async with open_desk() as desk:
-                return await _Load(stack, desk, at_once).run(halts, halted_seconds)
+                return await _Load(stack, desk, plan, progress).run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -127,79 +184,135 @@ async def measure(at_once: int, halts: int, halted_seconds: float) -> Outcome:
 class _Load:
     """Deals at once, and halts between them."""
 
-    def __init__(self, stack: Stack, desk: Desk, at_once: int) -> None:
-        self._stack, self._desk, self._at_once = stack, desk, at_once
+    def __init__(self, stack: Stack, desk: Desk, plan: Plan, progress: report.Progress) -> None:
+        self._stack, self._desk, self._plan, self._progress = stack, desk, plan, progress
         self._seen = Seen(stack.port(anvil.name(CHAIN_ID)))
+        self._open = asyncio.Event()
+        self._open.set()
         self._over = False
-        self._started = self._completed = 0
+        self._ended: Counter[str] = Counter()
 
-    async def run(self, halts: int, halted_seconds: float) -> Outcome:
+    async def run(self) -> Outcome:
         watching = asyncio.create_task(self._seen.watch())
-        running = [asyncio.create_task(self._deals()) for _ in range(self._at_once)]
+        running = [asyncio.create_task(self._deals()) for _ in range(self._plan.deals)]
         try:
-            halting = [await self._halt(halted_seconds) for _ in range(halts)]
+            halting = [await self._halt(number) for number in range(self._plan.halts)]
             self._over = True
-            await asyncio.gather(*running)
+            self._progress.say("halts: what is under way comes to its end")
+            done, under_way = await asyncio.wait(running, timeout=self._plan.settle)
+            for task in done:
+                task.result()
         finally:
             for task in (watching, *running):
                 task.cancel()
             await asyncio.gather(watching, *running, return_exceptions=True)
-        return self._outcome(halting)
+        return self._outcome(halting, len(under_way))
 
     async def _deals(self) -> None:
-        """One deal after the other; one that was denied because of a halt is tried again."""
+        """One deal after the other; none is begun while it is known to be halted."""
         while not self._over:
-            self._started += 1
+            await self._open.wait()
+            order = new_request()
             try:
-                await self._desk.run()
-            except (BenchError, DealError) as error:
-                if "halted" not in str(error):
-                    raise
-                self._started -= 1
-                await asyncio.sleep(0.5)
-            else:
-                self._completed += 1
+                await self._desk.start(order)
+            except OutcomeUnknown as error:  # it was handed over: how it ends is told all the same
+                self._progress.say(f"halts: {error}")
+            view = await self._desk.ended(order)
+            if view.status not in _ENDS:
+                message = f"deal {order.deal_id} is {view.status}: {view.doing}"
+                raise BenchError(message)
+            self._ended[view.status] += 1
 
-    async def _halt(self, seconds: float) -> Halting:
+    async def _halt(self, number: int) -> Halting:
         """Halt the whole desk under load, and release it after a while."""
         await asyncio.sleep(_BETWEEN_SECONDS)
+        state = _BY_TURNS[number % len(_BY_TURNS)]
         url = postgres.url(self._stack.folder, "deal_control")
-        await asyncio.to_thread(put_halt, url, "desk", "HALTED", "risk-1")
-        committed = time.time()
-        await asyncio.sleep(seconds)
+        began = await asyncio.to_thread(put_halt, url, "desk", str(state), "risk-1")
+        self._open.clear()
+        await asyncio.sleep(self._plan.seconds)
         released = time.time()
-        await asyncio.to_thread(put_halt, url, "desk", "ACTIVE", "risk-2")
-        return Halting(committed, released)
+        await asyncio.to_thread(put_halt, url, "desk", str(TradingState.ACTIVE), "risk-2")
+        self._open.set()
+        ended = ", ".join(f"{count} {status}" for status, count in sorted(self._ended.items()))
+        self._progress.say(f"halts: {number + 1} of {self._plan.halts}; deals so far: {ended}")
+        return Halting(state, began, released)
 
-    def _outcome(self, halting: list[Halting]) -> Outcome:
+    def _outcome(self, halting: list[Halting], under_way: int) -> Outcome:
         with psycopg.connect(postgres.url(self._stack.folder, postgres.OWNER)) as connection:
             rows = connection.execute(_ATTEMPTS).fetchall()
-        risky = {row[0] for row in rows if row[1] in RISK_INCREASING and not row[2]}
+        risky = {row[0]: row for row in rows if row[1] in RISK_INCREASING and not row[2]}
         leading_out = {row[0] for row in rows if row[1] not in RISK_INCREASING}
-        lags, exits = [], 0
-        for halt in halting:
-            within = {
-                each: at - halt.committed
-                for each, at in self._seen.first.items()
-                if halt.committed < at <= halt.released
-            }
-            lags.append(max((at for each, at in within.items() if each in risky), default=0.0))
-            exits += sum(each in leading_out for each in within)
-        return Outcome(self._started, self._completed, lags, exits)
+        lags = [self._lag(halt, risky, leading_out) for halt in halting]
+        settings = _settings(self._plan) | {"longest_gap_between_looks": round(self._seen.gap, 3)}
+        return Outcome(settings, dict(self._ended), under_way, lags)
+
+    def _lag(self, halt: Halting, risky: dict[str, tuple[Any, ...]], leading_out: set[str]) -> Lag:
+        within = {
+            each: at - halt.began
+            for each, at in self._seen.first.items()
+            if halt.began < at <= halt.released
+        }
+        adding = {each: seconds for each, seconds in within.items() if each in risky}
+        return Lag(
+            halt.state,
+            max(adding.values(), default=0.0),
+            late=[
+                f"{risky[each][1]} saved at {risky[each][3] - halt.began:+.2f} s, "
+                f"seen at {seconds:+.2f} s"
+                for each, seconds in adding.items()
+                if seconds > AIM_SECONDS
+            ],
+            exits=sum(each in leading_out for each in within),
+        )
 
 
-def main() -> int:
-    """Measure and print."""
+def _settings(plan: Plan) -> dict[str, Any]:
+    return {
+        "deals_at_once": plan.deals,
+        "halted_seconds": plan.seconds,
+        "between_seconds": _BETWEEN_SECONDS,
+        "block_seconds": 1,
+        "processors": os.cpu_count(),
+        "load_average": os.getloadavg()[0],
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.performance.halts", description=__doc__)
     parser.add_argument("--deals", type=int, default=30, metavar="N", help="at once [30]")
     parser.add_argument("--halts", type=int, default=30, metavar="N", help="[30]")
-    parser.add_argument("--seconds", type=float, default=_HALTED_SECONDS, help="of each halt [6]")
-    given = parser.parse_args()
-    with suppress(KeyboardInterrupt):
-        outcome = asyncio.run(measure(given.deals, given.halts, given.seconds))
+    parser.add_argument(
+        "--seconds", type=float, default=_HALTED_SECONDS, help="of each halt, above 5 [5.5]"
+    )
+    parser.add_argument(
+        "-o", "--output", choices=("json", "table"), help="default: a table on a terminal"
+    )
+    return parser
+
+
+def _terminated(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt  # so that the stack is brought down
+
+
+def main() -> int:
+    """Measure and print: 0 if it could be measured, 1 if it could not."""
+    given = _parser().parse_args()
+    plan = Plan(given.deals, given.halts, given.seconds)
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        with report.progress() as progress:
+            outcome = asyncio.run(measure(plan, progress))
+    except (BenchError, LocalStackError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    if given.output == "table" or (given.output is None and sys.stdout.isatty()):
+        report.show_halts(outcome.document())
+    else:
         sys.stdout.write(json.dumps(outcome.document(), indent=2) + "\n")
-        return 0
-    return 130
+    return 0
 
 
 if __name__ == "__main__":

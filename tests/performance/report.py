@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -109,6 +109,60 @@ def show_load(results: LoadResults) -> None:
         f"second. Everything else on the machine kept {busy} processors busy meanwhile; load "
         f"average {settings['load_average']:.1f}. {settings['processors']} processors, Python "
         f"{settings['python']}."
+    )
+
+
+def show_halts(document: dict[str, Any]) -> None:
+    """Print the table of the halts."""
+    console = Console() if sys.stdout.isatty() else Console(width=120)
+    table = Table(title="From a halt to the last that adds risk", box=None, pad_edge=False)
+    for heading in ("", "halts", "p50", "p99", "max", "aim", "later", "exits meanwhile"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, row in document["halts"].items():
+        seconds = (f"{row[f'{which}_seconds']:.2f} s" for which in ("p50", "p99", "max"))
+        aim = f"{row['aim_seconds']:g} s " + ("[green]met[/]" if row["met"] else "[red]not met[/]")
+        late, exits = str(len(row["later_than_the_aim"])), str(row["exits_while_halted"])
+        table.add_row(name, str(row["halts"]), *seconds, aim, late, exits)
+    console.print(table)
+    settings, deals = document["settings"], document["deals"]
+    ended = ", ".join(f"{count} {status}" for status, count in sorted(deals["ended"].items()))
+    console.print(
+        f"{settings['deals_at_once']} deals at once, blocks of one second; they ended {ended}, "
+        f"{deals['under_way']} were under way at the end. Looked at the node's pool every "
+        f"{settings['longest_gap_between_looks']:.2f} s at least. {settings['processors']} "
+        f"processors, load average {settings['load_average']:.1f}."
+    )
+    for each in document["halts"]["all"]["later_than_the_aim"]:
+        console.print(f"Later than the aim: {each}.")
+
+
+def show_api(document: dict[str, Any]) -> None:
+    """Print the table of the API."""
+    settings = document["settings"]
+    console = Console() if sys.stdout.isatty() else Console(width=120)
+    table = Table(
+        title=f"The API, {settings['at_once']} requests at once, {settings['deals']} deals",
+        box=None,
+        pad_edge=False,
+    )
+    for heading in ("", "requests", "refused", "p50", "p99", "a second", "its processor", "others"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, row in document["requests"].items():
+        table.add_row(
+            name,
+            str(row["requests"]),
+            str(row["refused"]),
+            f"{row['p50_ms']:.0f} ms",
+            f"{row['p99_ms']:.0f} ms",
+            f"{row['per_second']:.0f}",
+            f"{row['api_processor_ms']:.1f} ms each",
+            f"{row['others_busy']:.2f} busy",
+        )
+    console.print(table)
+    console.print(
+        "One API process, and its processor time for each request; whoever asks runs on the same "
+        f"{settings['processors']} processors. Load average {settings['load_average']:.1f}, "
+        f"Python {settings['python']}."
     )
 
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.performance.figures import Aim, Figure
+from tests.performance.running import measured
 
-ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 240
 FIGURES = {
     "wall_time_instant",
     "wall_time_instant_script_tuned",
@@ -38,24 +33,10 @@ PROCESSES = {"temporal", "postgres", "redis", "chain-138", "deals", "chain", "si
 @pytest.fixture(scope="module")
 def results() -> dict[str, Any]:
     options = ("--rounds", "1", "--block-rounds", "0", "--deals", "1")
-    bench = subprocess.Popen(
-        (sys.executable, "-m", "tests.performance.bench", *options),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=ROOT,
-        # As if somebody worked with another stack, which the bench must leave alone.
-        env=os.environ | {"TEMPORAL_ADDRESS": "127.0.0.1:1", "DEAL_LOCAL_DIR": "/nonexistent"},
-        text=True,
-    )
-    try:
-        printed, told = bench.communicate(timeout=SECONDS)
-    except BaseException:
-        bench.terminate()  # it brings its stack down
-        bench.wait()
-        raise
-    assert bench.returncode == 0, told
+    # As if somebody worked with another stack, which the bench must leave alone.
+    other = os.environ | {"TEMPORAL_ADDRESS": "127.0.0.1:1", "DEAL_LOCAL_DIR": "/nonexistent"}
+    document, told = measured("tests.performance.bench", *options, environment=other)
     assert "round 1 of 1" in told
-    document: dict[str, Any] = json.loads(printed)
     return document
 
 

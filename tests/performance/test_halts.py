@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
-ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 240
+from tests.performance.running import measured
 
 
 def test_after_a_halt_nothing_that_adds_risk_goes_out() -> None:
-    options = ("--deals", "4", "--halts", "3", "--seconds", "4")
-    bench = subprocess.Popen(
-        (sys.executable, "-m", "tests.performance.halts", *options),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=ROOT,
-        text=True,
-    )
-    try:
-        printed, told = bench.communicate(timeout=SECONDS)
-    except BaseException:
-        bench.terminate()  # it brings its stack down
-        bench.wait()
-        raise
-    assert bench.returncode == 0, told
-    results = json.loads(printed)
-    assert results["halts"] == 3
-    assert results["deals"] == results["completed"] >= 4
-    assert results["p50_seconds"] <= results["p99_seconds"] <= results["max_seconds"]
-    assert results["max_seconds"] < results["aim_seconds"]
-    assert results["met"]
-    assert results["exits_while_halted"] > 0
+    options = ("--deals", "4", "--halts", "4", "--seconds", "5.5")
+    results, told = measured("tests.performance.halts", *options)
+    assert "halts: 4 of 4" in told
+    deals, halts = results["deals"], results["halts"]
+    assert set(deals["ended"]) <= {"COMPLETED", "UNWOUND", "DENIED"}
+    assert deals["ended"]["COMPLETED"] > 0
+    assert deals["under_way"] == 0
+    assert {name: each["halts"] for name, each in halts.items()} == {
+        "all": 4,
+        "HALTED": 2,
+        "REDUCING": 2,
+    }
+    for each in halts.values():
+        assert each["p50_seconds"] <= each["p99_seconds"] <= each["max_seconds"]
+        assert each["max_seconds"] < each["aim_seconds"]
+        assert each["met"]
+        assert each["later_than_the_aim"] == []
+    assert halts["all"]["exits_while_halted"] > 0

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +9,8 @@ import pytest
 
 from tests.performance.figures import Aim, Figure
 from tests.performance.load_watch import Sendings
+from tests.performance.running import measured
 
-ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 240
 INTENTS = 12
 OF_EACH = {
     "accepted_to_broadcast_p50",
@@ -35,22 +31,7 @@ OF_EACH = {
 @pytest.fixture(scope="module")
 def results() -> dict[str, Any]:
     options = ("--intents", str(INTENTS), "--accounts", "1", "3", "--batch", "4", "--batches", "4")
-    bench = subprocess.Popen(
-        (sys.executable, "-m", "tests.performance.load", *options),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=ROOT,
-        text=True,
-    )
-    try:
-        printed, told = bench.communicate(timeout=SECONDS)
-    except BaseException:
-        bench.terminate()  # it brings its stack down
-        bench.wait()
-        raise
-    assert bench.returncode == 0, told
-    document: dict[str, Any] = json.loads(printed)
-    return document
+    return measured("tests.performance.load", *options)[0]
 
 
 def test_every_figure_is_there(results: dict[str, Any]) -> None:

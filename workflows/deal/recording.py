@@ -1,9 +1,10 @@
 """What the deal says of itself: to the records, to the Web UI, to whoever asks."""
 
+from datetime import timedelta
 from typing import Final
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 
 from activities.deals.interface import DealRecord, RecordActivities
 from domain.deals import CLOSED, DealStatus
@@ -20,6 +21,10 @@ from workflows.deal.story import details_of
 
 _END_IN_HISTORY: Final = "end-in-history"
 """Deals that ended before there was this recorded their end by a local activity."""
+
+_ASK_AGAIN: Final = timedelta(seconds=1)
+_ASK_AGAIN_AT_LEAST: Final = timedelta(minutes=10)
+"""How long records that refuse a deal's end are let be, at first and at last."""
 
 
 class Recording:
@@ -79,13 +84,7 @@ class Recording:
             history_length=info.get_current_history_length(),
             cause=None if step is not None else self._hearing.cause_of(view.status),
         )
-        try:
-            await _write(record)
-        except ActivityError as error:
-            # Records that contradict the workflow are a defect. Failing the task, not the deal,
-            # holds the deal where it is until the defect is mended.
-            msg = f"the records refuse version {view.version}: {problem_of(error).message}"
-            raise RuntimeError(msg) from error
+        await _write(record)
         self._recorded = view.prediction
 
 
@@ -96,11 +95,41 @@ async def _write(record: DealRecord) -> None:
     not be: it is recorded when the history has it.
     """
     summary = f"Record {record.view.status}"
-    if record.view.status not in CLOSED or not workflow.patched(_END_IN_HISTORY):
+    if record.view.status in CLOSED and workflow.patched(_END_IN_HISTORY):
+        await _write_end(record, summary)
+        return
+    try:
         await workflow.execute_local_activity_method(
             RecordActivities.record_deal, record, summary=summary, **options.RECORD
         )
-    else:
-        await workflow.execute_activity_method(
-            RecordActivities.record_deal, record, summary=summary, **options.CLOSE
-        )
+    except (ActivityError, ApplicationError) as error:  # bare, unless it timed out
+        # Records that contradict the workflow are a defect. Failing the task, not the deal,
+        # holds the deal where it is until the defect is mended: the task is tried again, and
+        # with it the local activity, whose failure is in no history.
+        raise RuntimeError(_refusal(record, error)) from error
+
+
+async def _write_end(record: DealRecord, summary: str) -> None:
+    """Have the deal's end written, for as long as it takes until the records take it.
+
+    Their refusal is in the history: a task that failed for it would fail for it at every
+    replay, also once the defect is mended. So they are asked again, less and less often.
+    """
+    wait = _ASK_AGAIN
+    while True:
+        try:
+            await workflow.execute_activity_method(
+                RecordActivities.record_deal, record, summary=summary, **options.CLOSE
+            )
+        except ActivityError as error:
+            told = _refusal(record, error)
+            workflow.logger.error(told)
+            workflow.set_current_details(f"{told}; asked again in {wait}")
+        else:
+            return
+        await workflow.sleep(wait)
+        wait = min(2 * wait, _ASK_AGAIN_AT_LEAST)
+
+
+def _refusal(record: DealRecord, error: FailureError) -> str:
+    return f"the records refuse version {record.view.version}: {problem_of(error).message}"

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from starlette.responses import Response
 
-from domain.errors import NotFound
+from domain.errors import NotFound, Unavailable
 from domain.identity import Permission
 from domain.operations import OperationId, OperationView
 from starters.api import examples
@@ -61,6 +61,13 @@ async def list_operations(
     failures=(NotFound,),
 )
 async def show_operation(_: Asking, services: With, operation_id: OperationPath) -> Response:
-    """Ask an operation where it stands: what it changes, its calls, and when it can be executed."""
-    client = await services.operation_client()
-    return answer(await client.view(OperationId(operation_id)))
+    """Ask an operation where it stands: what it changes, its calls, and when it can be executed.
+
+    While Temporal is away it is told as it was recorded, at `updated_at`.
+    """
+    name = OperationId(operation_id)
+    try:
+        client = await services.operation_client()
+    except Unavailable:
+        return answer(await services.operations.get(name))
+    return answer(await client.view(name))

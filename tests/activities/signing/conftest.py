@@ -9,7 +9,7 @@ import pytest
 from psycopg_pool import AsyncConnectionPool
 from pydantic import SecretBytes
 
-from activities.signing.database import Pool
+from activities.database import Pool
 from activities.signing.interface import DealAccounts, OpenAccount
 from activities.signing.policies import put_in_force
 from activities.signing.providers.local import LocalKeyProvider

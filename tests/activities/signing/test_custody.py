@@ -17,7 +17,7 @@ from activities.custody.interface import (
     VerifyJournal,
 )
 from activities.custody.keys import Custody
-from activities.signing.database import Pool
+from activities.database import Pool
 from activities.signing.interface import OpenAccount, SignBatch
 from activities.signing.providers.keystore import Keystore
 from activities.signing.providers.local import LocalKeyProvider

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from activities.signing.database import Pool
+from activities.database import Pool
 from activities.signing.policies import put_in_force
 from domain.errors import InvalidConfiguration, Unavailable
 from tests.activities.signing.samples import POLICY, with_rates

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from activities.signing.database import Pool
+from activities.database import Pool
 from activities.signing.findings import Rule
 from activities.signing.interface import OpenAccount, SignBatch, SignedBatch
 from activities.signing.policies import put_in_force

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from activities.signing.database import Pool
+from activities.database import Pool
 from activities.signing.findings import Rule
 from activities.signing.interface import DealAccounts, FundFromSafe, OpenAccount, SignBatch
 from activities.signing.policies import put_in_force

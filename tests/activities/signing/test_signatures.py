@@ -9,7 +9,7 @@ import pytest
 
 from activities.custody.interface import RetireAccount
 from activities.custody.keys import Custody
-from activities.signing.database import Pool
+from activities.database import Pool
 from activities.signing.interface import OpenAccount
 from activities.signing.providers.hsm import Token
 from activities.signing.providers.pkcs11 import Pkcs11KeyProvider

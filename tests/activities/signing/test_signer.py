@@ -15,9 +15,9 @@ from psycopg_pool import AsyncConnectionPool
 from pydantic import SecretBytes
 from temporalio.testing import ActivityEnvironment
 
+from activities.database import Pool
 from activities.protocols.aave import SUPPLY
 from activities.protocols.erc20 import APPROVE
-from activities.signing.database import Pool
 from activities.signing.interface import (
     DealAccounts,
     OpenAccount,

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 import pytest
 
+from activities.database import Pool
 from activities.protocols import timelock
 from activities.protocols.abi import Function
-from activities.signing.database import Pool
 from activities.signing.document import PolicyDocument
 from activities.signing.findings import Rule
 from activities.signing.interface import SignBatch
