@@ -33,9 +33,11 @@ class CommandKind(StrEnum):
     TRANSACT = "deal.transact"
     RELEASE_CHAIN = "chain.release"
     RETIRE_KEY = "keys.retire"
+    REINSTATE_KEY = "keys.reinstate"
     ROTATE_KEYS = "keys.rotate"
     SCHEDULE_OPERATION = "operation.schedule"
     CANCEL_OPERATION = "operation.cancel"
+    APPLY_SCHEDULES = "schedules.apply"
 
 
 class CommandState(StrEnum):

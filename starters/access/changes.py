@@ -13,8 +13,10 @@ from uuid import uuid4
 
 import psycopg
 from psycopg import AsyncConnection
+from pydantic import ValidationError
 
-from domain.errors import Conflict, InvalidInput, NotAllowed, NotFound
+from domain.deals import invalid_input_from
+from domain.errors import Conflict, InvalidInput, NotAllowed, Outdated
 from domain.identity import (
     Caller,
     GroupId,
@@ -26,7 +28,15 @@ from domain.identity import (
     Via,
 )
 from starters.access.keys import ApiKey
-from starters.access.people import KeyRecord, PeopleReader, Person, no_such_principal
+from starters.access.people import (
+    DelegationRecord,
+    GroupRecord,
+    KeyRecord,
+    PeopleReader,
+    Person,
+    no_such_delegation,
+    no_such_principal,
+)
 from starters.control.database import ControlDatabase
 
 LONGEST_KEY: Final = timedelta(days=366)
@@ -45,10 +55,13 @@ _SET: Final[LiteralString] = (
     " banks = coalesce(%(banks)s, banks),"
     " max_deal_usd8 = coalesce(%(max_deal_usd8)s, max_deal_usd8)"
     " WHERE principal_id = %(principal_id)s"
+    " AND (%(version)s::integer IS NULL OR version = %(version)s)"
 )
 _DISABLE: Final[LiteralString] = (
-    "UPDATE control.principals SET disabled_at = CASE WHEN %s THEN clock_timestamp() END"
-    " WHERE principal_id = %s AND (disabled_at IS NULL) = %s"
+    "UPDATE control.principals SET"
+    " disabled_at = CASE WHEN NOT %(enable)s THEN clock_timestamp() END"
+    " WHERE principal_id = %(principal_id)s AND (disabled_at IS NOT NULL) = %(enable)s"
+    " AND (%(version)s::integer IS NULL OR version = %(version)s)"
 )
 _ADD_KEY: Final[LiteralString] = (
     "INSERT INTO control.api_keys (key_id, principal_id, hash, label, scopes, expires_at)"
@@ -79,9 +92,11 @@ class Wanted:
     def parameters(self, principal_id: str) -> dict[str, Any]:
         """As the statements take it."""
         if self.banks is not None or self.roles is not None:
-            Principal.model_validate(
-                {"principal_id": principal_id, "banks": self.banks or (), "roles": self.roles or ()}
-            )
+            asked = {"banks": self.banks or (), "roles": self.roles or ()}
+            try:
+                Principal.model_validate({"principal_id": principal_id} | asked)
+            except ValidationError as error:
+                raise invalid_input_from(error) from None
         return {
             "principal_id": principal_id,
             "name": self.name,
@@ -92,50 +107,95 @@ class Wanted:
         }
 
 
+@dataclass(frozen=True)
+class MadeKey:
+    """A new API key: its record, and the key itself the one time that anybody sees it.
+
+    `key` is None for whoever repeats the request: it was shown then, and is kept nowhere.
+    """
+
+    record: KeyRecord
+    key: ApiKey | None
+
+
 class Users:
-    """The tables of people, as an admin changes them. Every method raises `Forbidden`."""
+    """The tables of people, as an admin changes them. Every method raises `Forbidden`.
+
+    What has a `command_id` is done once: whoever repeats it is answered how things stand.
+    """
 
     def __init__(self, people: PeopleReader, control: ControlDatabase) -> None:
         """Read by the one, change by the other."""
         self._people = people
         self._control = control
 
-    async def create(
+    async def create(  # noqa: PLR0913 - what somebody is made of
         self,
         caller: Caller,
         principal_id: PrincipalId,
         kind: PrincipalKind,
         wanted: Wanted,
         why: str,
+        *,
+        command_id: str | None = None,
     ) -> Person:
         """Add somebody. Raises `Conflict` if the name or the subject was ever given before."""
         caller.require(Permission.USERS_WRITE)
         fields = wanted.parameters(principal_id) | {"kind": kind}
         for field, nothing in (("name", ""), ("roles", []), ("banks", []), ("max_deal_usd8", 0)):
             fields[field] = nothing if fields[field] is None else fields[field]
-        async with self._change(caller, why, "user.create") as connection:
-            await connection.execute(_ADD, fields)
+        if await self._done(caller, "user.create", command_id) is None:
+            async with self._change(caller, why, "user.create", command_id) as connection:
+                await connection.execute(_ADD, fields)
         return await self._people.get(principal_id)
 
-    async def set(
-        self, caller: Caller, principal_id: PrincipalId, wanted: Wanted, why: str
+    async def set(  # noqa: PLR0913 - what a change is made of
+        self,
+        caller: Caller,
+        principal_id: PrincipalId,
+        wanted: Wanted,
+        why: str,
+        *,
+        version: int | None = None,
+        command_id: str | None = None,
     ) -> Person:
-        """Change what somebody may do. Raises `NotFound`, and `NotAllowed` for oneself."""
+        """Change what somebody may do, if a version is given only that one.
+
+        Raises `NotFound`, `NotAllowed` for oneself, and `Outdated`.
+        """
         caller.require(Permission.USERS_WRITE)
         await self._people.get(principal_id)
-        async with self._change(caller, why, "user.set") as connection:
-            await connection.execute(_SET, wanted.parameters(principal_id))
+        fields = wanted.parameters(principal_id) | {"version": version}
+        if await self._done(caller, "user.set", command_id) is None:
+            async with self._change(caller, why, "user.set", command_id) as connection:
+                changed = await connection.execute(_SET, fields)
+                _ensure_newest(changed.rowcount, principal_id, version)
         return await self._people.get(principal_id)
 
-    async def disable(
-        self, caller: Caller, principal_id: PrincipalId, why: str, *, enable: bool = False
+    async def disable(  # noqa: PLR0913 - likewise
+        self,
+        caller: Caller,
+        principal_id: PrincipalId,
+        why: str,
+        *,
+        enable: bool = False,
+        version: int | None = None,
+        command_id: str | None = None,
     ) -> Person:
-        """Let somebody in no more, at once; or again. Raises `NotFound` and `NotAllowed`."""
+        """Let somebody in no more, at once; or again, if a version is given as that one only.
+
+        Raises `NotFound`, `NotAllowed` and `Outdated`.
+        """
         caller.require(Permission.USERS_WRITE)
-        await self._people.get(principal_id)
+        before = await self._people.get(principal_id)
         action = "user.enable" if enable else "user.disable"
-        async with self._change(caller, why, action) as connection:
-            await connection.execute(_DISABLE, (not enable, principal_id, not enable))
+        if await self._done(caller, action, command_id) is None:
+            _ensure_newest(version in {None, before.version}, principal_id, version)
+            async with self._change(caller, why, action, command_id) as connection:
+                named = {"principal_id": principal_id, "enable": enable, "version": version}
+                changed = await connection.execute(_DISABLE, named)
+                is_so = (before.disabled_at is None) is enable
+                _ensure_newest(changed.rowcount or is_so, principal_id, version)
         return await self._people.get(principal_id)
 
     async def create_key(  # noqa: PLR0913 - what a key is made of
@@ -148,7 +208,8 @@ class Users:
         label: str,
         why: str,
         people_have_keys: bool,
-    ) -> ApiKey:
+        command_id: str | None = None,
+    ) -> MadeKey:
         """Draw a key. This is the only time that anybody sees it.
 
         People come by the identity provider where there is one: a key of theirs would go on
@@ -172,29 +233,26 @@ class Users:
                 limit=f"1 to {LONGEST_KEY.days} days",
                 next_action="choose fewer days",
             )
+        made = await self._done(caller, "key.create", command_id)
+        if made is not None:
+            return MadeKey(await self._people.key_of(made), None)
         key = ApiKey.generate()
         listed = None if scopes is None else sorted(set(scopes))
         ends = datetime.now(UTC) + lasts
-        async with self._change(caller, why, "key.create") as connection:
+        async with self._change(caller, why, "key.create", command_id) as connection:
             await connection.execute(
                 _ADD_KEY, (key.key_id, principal_id, key.hash, label, listed, ends)
             )
-        return key
+        return MadeKey(await self._people.key_of(key.key_id), key)
 
-    async def revoke_key(self, caller: Caller, key_id: str, why: str) -> KeyRecord:
+    async def revoke_key(
+        self, caller: Caller, key_id: str, why: str, *, command_id: str | None = None
+    ) -> KeyRecord:
         """Let a key open nothing any more, at once and for good. Raises `NotFound`."""
         caller.require(Permission.USERS_WRITE)
-        async with self._change(caller, why, "key.revoke") as connection:
+        async with self._change(caller, why, "key.revoke", command_id) as connection:
             await connection.execute(_REVOKE, (key_id,))
-        found = await self._people.key(key_id)
-        if found is None:
-            raise NotFound(
-                f"there is no key {key_id}",
-                field="key",
-                value=key_id,
-                next_action="compare the id with `deal users key list`",
-            )
-        return found
+        return await self._people.key_of(key_id)
 
     async def bootstrap(self, principal_id: PrincipalId, why: str) -> ApiKey:
         """Add the first admin, with a key for a day; only while no admin can come in.
@@ -224,77 +282,123 @@ class Users:
             )
         return key
 
-    async def create_group(self, caller: Caller, group_id: GroupId, name: str, why: str) -> None:
+    async def create_group(
+        self,
+        caller: Caller,
+        group_id: GroupId,
+        name: str,
+        why: str,
+        command_id: str | None = None,
+    ) -> GroupRecord:
         """Add a group with nobody in it. Raises `Conflict`."""
         caller.require(Permission.USERS_WRITE)
-        async with self._change(caller, why, "group.create") as connection:
-            await connection.execute(
-                "INSERT INTO control.groups (group_id, name) VALUES (%s, %s)", (group_id, name)
-            )
+        if await self._done(caller, "group.create", command_id) is None:
+            async with self._change(caller, why, "group.create", command_id) as connection:
+                await connection.execute(
+                    "INSERT INTO control.groups (group_id, name) VALUES (%s, %s)", (group_id, name)
+                )
+        return await self._people.group(group_id)
 
     async def join(
-        self, caller: Caller, group_id: GroupId, principal_id: PrincipalId, why: str
-    ) -> None:
+        self,
+        caller: Caller,
+        group_id: GroupId,
+        principal_id: PrincipalId,
+        why: str,
+        command_id: str | None = None,
+    ) -> GroupRecord:
         """Put somebody else into a group. Raises `NotFound` and `NotAllowed`."""
         caller.require(Permission.USERS_WRITE)
-        async with self._change(caller, why, "group.join") as connection:
-            await connection.execute(
-                "INSERT INTO control.memberships (group_id, principal_id) VALUES (%s, %s)"
-                " ON CONFLICT DO NOTHING",
-                (group_id, principal_id),
-            )
+        await self._ensure_known(group_id, principal_id)
+        if await self._done(caller, "group.join", command_id) is None:
+            async with self._change(caller, why, "group.join", command_id) as connection:
+                await connection.execute(
+                    "INSERT INTO control.memberships (group_id, principal_id) VALUES (%s, %s)"
+                    " ON CONFLICT DO NOTHING",
+                    (group_id, principal_id),
+                )
+        return await self._people.group(group_id)
 
     async def leave(
-        self, caller: Caller, group_id: GroupId, principal_id: PrincipalId, why: str
-    ) -> None:
-        """Take somebody out of a group."""
+        self,
+        caller: Caller,
+        group_id: GroupId,
+        principal_id: PrincipalId,
+        why: str,
+        command_id: str | None = None,
+    ) -> GroupRecord:
+        """Take somebody out of a group. Raises `NotFound`."""
         caller.require(Permission.USERS_WRITE)
-        async with self._change(caller, why, "group.leave") as connection:
-            await connection.execute(
-                "DELETE FROM control.memberships WHERE group_id = %s AND principal_id = %s",
-                (group_id, principal_id),
-            )
+        await self._ensure_known(group_id, principal_id)
+        if await self._done(caller, "group.leave", command_id) is None:
+            async with self._change(caller, why, "group.leave", command_id) as connection:
+                await connection.execute(
+                    "DELETE FROM control.memberships WHERE group_id = %s AND principal_id = %s",
+                    (group_id, principal_id),
+                )
+        return await self._people.group(group_id)
 
-    async def delegate(
-        self, caller: Caller, group_id: GroupId, starts: datetime, ends: datetime, why: str
-    ) -> str:
-        """Have a group stand in for the caller, who approves himself; return the delegation's id.
+    async def delegate(  # noqa: PLR0913, PLR0917 - what a delegation is made of
+        self,
+        caller: Caller,
+        group_id: GroupId,
+        starts: datetime,
+        ends: datetime,
+        why: str,
+        command_id: str | None = None,
+    ) -> DelegationRecord:
+        """Have a group stand in for the caller, who approves himself.
 
         Raises `NotAllowed`, `NotFound` and `InvalidInput`.
         """
-        delegation_id = str(uuid4())
-        async with self._change(caller, why, "delegation.begin") as connection:
-            await connection.execute(
-                "INSERT INTO control.delegations"
-                " (delegation_id, approver, group_id, starts_at, ends_at, why)"
-                " VALUES (%s, %s, %s, %s, %s, %s)",
-                (delegation_id, caller.who, group_id, starts, ends, why),
-            )
-        return delegation_id
+        caller.require(Permission.DEALS_APPROVE)
+        await self._people.group(group_id)
+        begun = await self._done(caller, "delegation.begin", command_id)
+        if begun is None:
+            begun = str(uuid4())
+            async with self._change(caller, why, "delegation.begin", command_id) as connection:
+                await connection.execute(
+                    "INSERT INTO control.delegations"
+                    " (delegation_id, approver, group_id, starts_at, ends_at, why)"
+                    " VALUES (%s, %s, %s, %s, %s, %s)",
+                    (begun, caller.who, group_id, starts, ends, why),
+                )
+        return await self._people.delegation(begun)
 
-    async def end_delegation(self, caller: Caller, delegation_id: str, why: str) -> None:
+    async def end_delegation(
+        self, caller: Caller, delegation_id: str, why: str, command_id: str | None = None
+    ) -> DelegationRecord:
         """End a delegation early: one's own, or any as an admin. Raises `NotFound`."""
         own = not caller.may(Permission.USERS_WRITE)
-        async with self._change(caller, why, "delegation.end") as connection:
-            ended = await connection.execute(
-                "UPDATE control.delegations SET ended_at = clock_timestamp()"
-                " WHERE delegation_id = %s AND ended_at IS NULL AND (NOT %s OR approver = %s)",
-                (delegation_id, own, caller.who),
-            )
-            if ended.rowcount == 0:
-                raise NotFound(
-                    "there is no such delegation that goes on",
-                    field="delegation",
-                    value=delegation_id,
-                    next_action="compare the id with `deal delegate list`",
+        if own:
+            caller.require(Permission.DEALS_APPROVE)
+        if await self._done(caller, "delegation.end", command_id) is None:
+            async with self._change(caller, why, "delegation.end", command_id) as connection:
+                ended = await connection.execute(
+                    "UPDATE control.delegations SET ended_at = clock_timestamp()"
+                    " WHERE delegation_id = %s AND ended_at IS NULL AND (NOT %s OR approver = %s)",
+                    (delegation_id, own, caller.who),
                 )
+                if ended.rowcount == 0:
+                    raise no_such_delegation(delegation_id)
+        return await self._people.delegation(delegation_id)
+
+    async def _ensure_known(self, group_id: GroupId, principal_id: PrincipalId) -> None:
+        await self._people.group(group_id)
+        await self._people.get(principal_id)
+
+    async def _done(self, caller: Caller, action: str, command_id: str | None) -> str | None:
+        """What this command has changed already, though its answer may have been lost."""
+        if command_id is None:
+            return None
+        return await self._people.changed_by(command_id, caller.who, action)
 
     @asynccontextmanager
     async def _change(
-        self, caller: Caller, why: str, action: str
+        self, caller: Caller, why: str, action: str, command_id: str | None = None
     ) -> AsyncIterator[AsyncConnection[Any]]:
         try:
-            async with self._control.change(caller, why, action=action) as connection:
+            async with self._control.change(caller, why, command_id, action=action) as connection:
                 yield connection
         except psycopg.errors.UniqueViolation as error:
             raise Conflict(
@@ -319,6 +423,18 @@ class Users:
                 limit=_LIMITS.get(error.diag.constraint_name or ""),
                 next_action="have somebody else do it who may",
             ) from error
+
+
+def _ensure_newest(is_it: object, principal_id: str, version: int | None) -> None:
+    """Raise `Outdated` unless what is changed is what was looked at."""
+    if not is_it:
+        raise Outdated(
+            f"{principal_id} was changed since this was read",
+            field="version",
+            value=version,
+            limit="the newest version",
+            next_action="read it again, and decide anew",
+        )
 
 
 _LIMITS: Final = {

@@ -33,6 +33,10 @@ _DELEGATIONS: Final[LiteralString] = (
     "SELECT delegation_id, approver, group_id, starts_at, ends_at, ended_at, why, created_at"
     " FROM control.delegations ORDER BY created_at DESC, delegation_id"
 )
+_CHANGED: Final[LiteralString] = (
+    "SELECT subject FROM audit.events WHERE command_id = %s AND actor = %s AND action = %s"
+    " ORDER BY sequence LIMIT 1"
+)
 
 Whole = Annotated[int, BeforeValidator(int)]
 """An amount, which the database gives as a decimal."""
@@ -147,6 +151,13 @@ class PeopleReader:
         rows = await fetch(self._connections, _HELD + " WHERE key_id = %s", (key_id,))
         return HeldKey.model_validate(rows[0]) if rows else None
 
+    async def key_of(self, key_id: str) -> KeyRecord:
+        """Return one key; raises `NotFound`."""
+        found = await self.key(key_id)
+        if found is None:
+            raise no_such_key(key_id)
+        return found
+
     async def keys(self, principal_id: str | None = None) -> list[KeyRecord]:
         """Return the keys of one, or of all, the newest first."""
         where = " WHERE %s::text IS NULL OR principal_id = %s ORDER BY created_at DESC, key_id"
@@ -162,6 +173,25 @@ class PeopleReader:
         """Return what approvers have passed on, the newest first."""
         rows = await fetch(self._connections, _DELEGATIONS, ())
         return [DelegationRecord.model_validate(row) for row in rows]
+
+    async def group(self, group_id: str) -> GroupRecord:
+        """Return one group; raises `NotFound`."""
+        for found in await self.groups():
+            if found.group_id == group_id:
+                return found
+        raise no_such_group(group_id)
+
+    async def delegation(self, delegation_id: str) -> DelegationRecord:
+        """Return one delegation; raises `NotFound`."""
+        for found in await self.delegations():
+            if found.delegation_id == delegation_id:
+                return found
+        raise no_such_delegation(delegation_id)
+
+    async def changed_by(self, command_id: str, who: str, action: str) -> str | None:
+        """Return what this person's command has changed already, as the audit trail names it."""
+        rows = await fetch(self._connections, _CHANGED, (command_id, who, action))
+        return str(rows[0]["subject"]) if rows else None
 
     async def note_use(self, key_id: str) -> None:
         """Write down that a key was used, to the minute."""
@@ -179,4 +209,34 @@ def no_such_principal(principal_id: str) -> NotFound:
         field="principal",
         value=principal_id,
         next_action="compare the name with `deal users list`",
+    )
+
+
+def no_such_group(group_id: str) -> NotFound:
+    """There is no group of that name."""
+    return NotFound(
+        f"there is no group {group_id}",
+        field="group",
+        value=group_id,
+        next_action="compare the name with `deal groups list`",
+    )
+
+
+def no_such_delegation(delegation_id: str) -> NotFound:
+    """There is no such delegation, or it has ended."""
+    return NotFound(
+        "there is no such delegation that goes on",
+        field="delegation",
+        value=delegation_id,
+        next_action="compare the id with `deal delegate list`",
+    )
+
+
+def no_such_key(key_id: str) -> NotFound:
+    """There is no API key of that id."""
+    return NotFound(
+        f"there is no key {key_id}",
+        field="key",
+        value=key_id,
+        next_action="compare the id with `deal users key list`",
     )

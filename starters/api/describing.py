@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from domain import errors
 from domain.errors import DealError
-from domain.identity import Permission
+from domain.identity import Caller, Permission
 from starters.api import refusals
 from starters.api.idempotency import HEADER, KEY_FORM
 from starters.api.limiting import Rate
@@ -84,8 +84,9 @@ _MATCH_PARAMETER: Final = {
 class Terms:
     """What an endpoint asks of its caller.
 
-    `permission` is None where anybody who is known is answered. `if_match`: only with the ETag
-    of what is changed. `streams`: the answer goes on until the caller has had enough.
+    `permission` is None where anybody who is known is answered; `alternative` does as well, if
+    there is one. `if_match`: only with the ETag of what is changed. `streams`: the answer goes on
+    until the caller has had enough.
     """
 
     rate: Rate
@@ -93,6 +94,14 @@ class Terms:
     changes: bool = False
     if_match: bool = False
     streams: bool = False
+    alternative: Permission | None = None
+
+    def admit(self, caller: Caller) -> None:
+        """Raise `Forbidden` unless the caller may use the endpoint at all."""
+        if self.permission is None:
+            return
+        if self.alternative is None or not caller.may(self.alternative):
+            caller.require(self.permission)
 
 
 _EACH: Final[Mapping[str, Any]] = {
@@ -170,15 +179,16 @@ def endpoint(  # noqa: PLR0913 - what an endpoint is described by
     if_match: bool = False,
     media_type: str = "application/json",
     headers: Mapping[str, Any] | None = None,
+    alternative: Permission | None = None,
 ) -> Callable[[F], F]:
     """Add an endpoint. Its operation id is the function's name, its docstring its description.
 
     `queued` is the answer 202 to what is done later. A POST, PUT, PATCH or DELETE changes
-    something, and takes an idempotency key.
+    something, and takes an idempotency key. With `alternative` either permission will do.
     """
     changes = method != "GET"
     streams = media_type == "text/event-stream"
-    terms = Terms(rate, permission, changes=changes, if_match=if_match, streams=streams)
+    terms = Terms(rate, permission, changes, if_match, streams, alternative)
     good = {status: "Done."}
     told = _ALWAYS + failures + (_OF_CHANGES if changes else ())
     if rate is Rate.LAUNCH:
@@ -198,6 +208,7 @@ def endpoint(  # noqa: PLR0913 - what an endpoint is described by
     responses |= _failures(told)
     extra: dict[str, Any] = {
         "x-permission": permission.value if permission else ANY,
+        **({"x-permission-or": alternative.value} if alternative else {}),
         "x-rate-limit": rate.value,
         "parameters": [
             *([_KEY_PARAMETER] if changes else []),

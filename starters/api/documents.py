@@ -71,3 +71,15 @@ def answer(
         headers=headers,
         media_type="application/json",
     )
+
+
+class Once(Response):
+    """An answer with something that is told this one time; `again` is what a repeat is told.
+
+    Only `again` is kept, so that nothing that opens anything is ever at rest here.
+    """
+
+    def __init__(self, told: BaseModel, again: BaseModel, status: int) -> None:
+        """Tell the one, and keep the other."""
+        super().__init__(told.model_dump_json(), status_code=status, media_type="application/json")
+        self.again = again.model_dump_json().encode()

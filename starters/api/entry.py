@@ -15,6 +15,7 @@ from domain.errors import DealError, OutcomeUnknown, Unauthenticated, Unavailabl
 from domain.identity import Caller
 from starters.api import idempotency
 from starters.api.describing import Terms
+from starters.api.documents import Once
 from starters.api.idempotency import Given
 from starters.api.limiting import Allowance, Exhausted, Rate
 from starters.api.problems import invalid_request, problem_response
@@ -50,8 +51,7 @@ async def _enter(request: Request, terms: Terms, inner: Handler) -> Response:
     try:
         await services.limits.count(Rate.ADDRESS, request.state.address or "nowhere")
         caller = await _known(request, services)
-        if terms.permission is not None:
-            caller.require(terms.permission)
+        terms.admit(caller)
         spent = await services.limits.spend(terms.rate, caller.who)
         response = await _answered(request, terms, caller, inner)
     except DealError as error:
@@ -116,9 +116,8 @@ async def _answered(request: Request, terms: Terms, caller: Caller, inner: Handl
         response = await _timed(request, terms, inner)
         if response.status_code < _CHANGED_BELOW and response.status_code not in _SAID_LATER:
             headers = {n: v for n, v in response.headers.items() if n in _KEPT_HEADERS}
-            await services.requests.keep(
-                held, Given(response.status_code, headers, bytes(response.body))
-            )
+            body = response.again if isinstance(response, Once) else bytes(response.body)
+            await services.requests.keep(held, Given(response.status_code, headers, body))
             kept = True
     finally:
         if not kept:

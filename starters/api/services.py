@@ -9,6 +9,9 @@ from domain.chains import ChainProfile
 from domain.errors import InvalidConfiguration
 from domain.identity import Caller
 from domain.views import DealView
+from starters.access.changes import Users
+from starters.access.directory import Directory
+from starters.access.people import PeopleReader
 from starters.api.connections import Pool, TemporalConnection
 from starters.api.events import Followers
 from starters.api.idempotency import Requests
@@ -16,10 +19,15 @@ from starters.api.limiting import RateLimits
 from starters.api.settings import ApiSettings
 from starters.cli.temporal import web_link
 from starters.control.audit import AuditTrail
+from starters.control.batches import Batches
 from starters.control.commands import CommandStore
+from starters.control.custody import KeyDesk
 from starters.control.database import ControlDatabase
 from starters.control.desk import DealDesk
+from starters.control.operations import OperationDesk
 from starters.control.policies import PolicyBook
+from starters.control.previews import Previews
+from starters.control.schedules import ScheduleDesk
 from starters.deals.chains import ChainsReader
 from starters.deals.client import DealClient
 from starters.deals.operations import OperationClient, OperationsReader
@@ -89,14 +97,52 @@ class Services:
     @cached_property
     def desk(self) -> DealDesk:
         """Deals as a caller may see and change them."""
-        return DealDesk(
-            self.deals, self.records, CommandStore(self.control, self.reading.connection)
-        )
+        return DealDesk(self.deals, self.records, self.commands)
 
     @cached_property
     def policies(self) -> PolicyBook:
         """All versions of the deal policy."""
         return PolicyBook(self.control, self.reading.connection)
+
+    @cached_property
+    def commands(self) -> CommandStore:
+        """Where commands are written down."""
+        return CommandStore(self.control, self.reading.connection)
+
+    @cached_property
+    def directory(self) -> Directory:
+        """People, keys, groups and delegations as a caller may see them."""
+        return Directory(PeopleReader(self.reading.connection))
+
+    @cached_property
+    def users(self) -> Users:
+        """People, keys, groups and delegations as a caller may change them."""
+        return Users(PeopleReader(self.reading.connection), self.control)
+
+    @cached_property
+    def key_desk(self) -> KeyDesk:
+        """The signer's keys as a caller may see and change them."""
+        return KeyDesk(self.keys, self.records, self.commands)
+
+    @cached_property
+    def operation_desk(self) -> OperationDesk:
+        """Critical operations as a caller may see and change them."""
+        return OperationDesk(self.operation_client, self.operations, self.commands)
+
+    @cached_property
+    def schedule_desk(self) -> ScheduleDesk:
+        """The schedules as a caller may have them kept."""
+        return ScheduleDesk(self.temporal.client, self.commands)
+
+    @cached_property
+    def batches(self) -> Batches:
+        """One command for many deals."""
+        return Batches(self.reading.connection, self.control)
+
+    @cached_property
+    def previews(self) -> Previews:
+        """What such a command would be for, kept until somebody says yes."""
+        return Previews(self.batches, self.control)
 
     @property
     def profiles(self) -> dict[int, ChainProfile]:

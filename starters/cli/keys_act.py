@@ -1,16 +1,18 @@
 """`deal keys rotate`, `retire` and `reinstate`: have it done, with who and why."""
 
+from uuid import uuid4
+
 import typer
 from rich.text import Text
 
 from activities.custody.interface import KeysRotated, KeyView, Rotation
-from domain.errors import InvalidInput
 from domain.identifiers import DealId
 from domain.identity import Permission
-from starters.cli.control import check_reason, parse_message, require_terminal
-from starters.cli.keys_show import key_facts, open_keys_client
+from starters.cli.control import check_reason, require_terminal
+from starters.cli.keys_show import key_facts, open_key_desk
 from starters.cli.output import Output, print_json, show
 from starters.cli.session import caller
+from starters.control.custody import ensure_chosen
 
 _DONE = {
     Rotation.SEED: "a new seed for deals to come, generation {}",
@@ -22,18 +24,11 @@ async def rotate(reason: str, output: Output, *, seed: bool, wrapping: bool, sur
     """Ask whether it is meant, rotate, and print what is in use now."""
     asked = {Rotation.SEED: seed, Rotation.WRAPPING: wrapping}
     rotations = tuple(rotation for rotation, wanted in asked.items() if wanted)
-    if not rotations:
-        raise InvalidInput(
-            "it is not said what to rotate",
-            field="seed",
-            limit="--seed, --wrapping, or both",
-            next_action="add --seed for a new seed, --wrapping for a new key over the seeds",
-        )
+    ensure_chosen(rotations)
     check_reason(reason)
     who = await caller(Permission.KEYS_ACT)
-    message = parse_message(reason, who.who)
     _ask(f"rotate the {' and the '.join(rotations)}", "keys", sure=sure)
-    rotated = await (await open_keys_client()).rotate(rotations, message)
+    rotated = await open_key_desk().rotate(who, rotations, reason.strip(), str(uuid4()))
     if output is Output.JSON:
         print_json([each.model_dump(mode="json") for each in rotated])
     else:
@@ -44,13 +39,10 @@ async def change(name: str, deal_id: DealId, reason: str, output: Output, *, sur
     """Ask whether it is meant, retire or reinstate, and print the key."""
     check_reason(reason)
     who = await caller(Permission.KEYS_ACT)
-    message = parse_message(reason, who.who)
     _ask(f"{name} the key of deal {deal_id}", "a key", sure=sure)
-    client = await open_keys_client()
-    done = await (
-        client.retire(deal_id, message) if name == "retire" else client.reinstate(deal_id, message)
-    )
-    _print(done, output)
+    desk = open_key_desk()
+    act = desk.retire if name == "retire" else desk.reinstate
+    _print(await act(who, deal_id, reason.strip(), str(uuid4())), output)
 
 
 def _ask(what: str, changed: str, *, sure: bool) -> None:

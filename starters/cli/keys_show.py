@@ -12,8 +12,9 @@ from domain.identifiers import DealId
 from domain.identity import Permission
 from starters.cli import formats
 from starters.cli.output import Output, print_json, show
-from starters.cli.session import caller, load_settings, records
+from starters.cli.session import caller, command_store, load_settings, records
 from starters.cli.tables import facts
+from starters.control.custody import KeyDesk
 from starters.keys.client import KeyClient
 from workers.runtime.connect import connect, silent_runtime
 
@@ -22,6 +23,12 @@ async def open_keys_client() -> KeyClient:
     """Connect to Temporal; raises `Unavailable`."""
     settings = load_settings()
     return KeyClient(await connect(runtime=silent_runtime()), records(settings))
+
+
+def open_key_desk() -> KeyDesk:
+    """What people do with keys; it connects when it is asked."""
+    settings = load_settings()
+    return KeyDesk(open_keys_client, records(settings), command_store(settings))
 
 
 async def list_keys(
@@ -37,8 +44,8 @@ async def list_keys(
         )
     except ValidationError as error:
         raise invalid_input_from(error) from None
-    await caller(Permission.KEYS_READ)
-    found = await (await open_keys_client()).page(order)
+    who = await caller(Permission.KEYS_READ)
+    found = await open_key_desk().page(who, order)
     if output is Output.JSON:
         print_json(_document(found))
         return
@@ -53,8 +60,8 @@ async def verify(head: str | None, output: Output) -> None:
         order = VerifyJournal(head=head)
     except ValidationError as error:
         raise invalid_input_from(error) from None
-    await caller(Permission.KEYS_READ)
-    found = await (await open_keys_client()).verify(order)
+    who = await caller(Permission.KEYS_READ)
+    found = await open_key_desk().verify(who, order)
     if output is Output.JSON:
         print_json(found.model_dump(mode="json") | {"intact": found.intact})
     else:

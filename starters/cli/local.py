@@ -81,6 +81,7 @@ def up(
         stack.up()
     _print_status(stack.status(), output)
     _print_web_ui(stack.folder)
+    _print_identities(stack.folder)
 
 
 @app.command()
@@ -98,6 +99,7 @@ def status(folder: Folder = None, output: Format = None) -> None:
     with _errors_told():
         seen = _stack(folder).status()
     _print_status(seen, output)
+    _print_identities(folder)
     if not seen or not all(component.healthy for component in seen):
         raise typer.Exit(_FAILED)
 
@@ -240,6 +242,16 @@ def _print_web_ui(folder: Path) -> None:
     web_ui = load_environment(folder).get("DEAL_WEB_UI")
     if web_ui and sys.stdout.isatty():
         typer.echo(f"\nTemporal Web UI: {web_ui}")
+
+
+def _print_identities(stack: Path | None) -> None:
+    """Say where the keys of the stack's people are; on standard error, where the answer is data."""
+    from starters.local.identities import DESK, folder  # noqa: PLC0415 - needs the `local` extra
+
+    keys = folder(stack)
+    if keys.is_dir():
+        words = f"\nPeople: {keys} has a key for each; {DESK} is meant, --as NAME for another"
+        typer.echo(words, err=not sys.stdout.isatty())
 
 
 def _print_json(value: object) -> None:

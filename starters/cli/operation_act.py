@@ -15,8 +15,9 @@ from domain.identity import Permission
 from domain.operations import OperationId, OperationRequest, OperationView, title_of, wanted
 from starters.cli.control import check_reason, parse_message, require_terminal
 from starters.cli.output import Output, print_json, show
-from starters.cli.session import caller, load_settings
+from starters.cli.session import caller, command_store, load_settings
 from starters.cli.show import parse_chain_id
+from starters.control.operations import OperationDesk
 from starters.deals.database import single_connection
 from starters.deals.operations import OperationClient, OperationsReader
 from workers.runtime.connect import connect, silent_runtime
@@ -54,6 +55,13 @@ async def open_operations() -> OperationClient:
     return OperationClient(await connect(runtime=silent_runtime()))
 
 
+def open_operation_desk() -> OperationDesk:
+    """What people do with operations; it connects when it is asked."""
+    settings = load_settings()
+    reader = OperationsReader(single_connection(settings.database_url.get_secret_value()))
+    return OperationDesk(open_operations, reader, command_store(settings))
+
+
 async def propose_operation(proposal: Proposal, *, sure: bool, output: Output) -> None:
     """Ask whether it is meant, schedule it, and print where it stands."""
     check_reason(proposal.reason)
@@ -66,13 +74,13 @@ async def propose_operation(proposal: Proposal, *, sure: bool, output: Output) -
         if not typer.confirm("schedule it?", err=True):
             typer.echo("nothing was changed", err=True)
             raise typer.Exit(1)
-    _print(await (await open_operations()).propose(request), output)
+    _print(await open_operation_desk().propose(who, request, str(uuid4())), output)
 
 
 async def show_operation(name: str, output: Output) -> None:
     """Print where an operation stands."""
-    await caller(Permission.OPERATIONS_READ)
-    _print(await (await open_operations()).view(OperationId(name)), output)
+    who = await caller(Permission.OPERATIONS_READ)
+    _print(await open_operation_desk().view(who, OperationId(name)), output)
 
 
 async def cancel_operation(
@@ -87,26 +95,23 @@ async def cancel_operation(
     check_reason(reason)
     operation_id = OperationId(name)
     who = await caller(Permission.OPERATIONS_ACT)
-    message = parse_message(reason, who.who)
-    client = None
+    desk = open_operation_desk()
     if not sure:
         require_terminal("cancel", "an operation")
-        client = await open_operations()
-        view = await client.view(operation_id)
+        view = await desk.view(who, operation_id)
         typer.echo(f"{operation_id} is {view.status}: {view.doing}", err=True)
         if not typer.confirm("cancel it?", err=True):
             typer.echo("nothing was changed", err=True)
             raise typer.Exit(1)
-    client = client or await open_operations()
-    _print(await client.cancel(operation_id, message, command_id or str(uuid4())), output)
+    given = command_id or str(uuid4())
+    _print(await desk.cancel(who, operation_id, reason.strip(), given), output)
 
 
 async def list_operations(chain: str | None, limit: int, output: Output) -> None:
     """Print the newest operations."""
-    await caller(Permission.OPERATIONS_READ)
+    who = await caller(Permission.OPERATIONS_READ)
     chain_id = None if chain is None else parse_chain_id(chain)
-    reader = OperationsReader(single_connection(load_settings().database_url.get_secret_value()))
-    views = await reader.list(chain_id, limit)
+    views = await open_operation_desk().list(who, chain_id, limit)
     if output is Output.JSON:
         print_json({"operations": [view.model_dump(mode="json") for view in views]})
         return

@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from domain.identity import Caller
+from domain.identity import Caller, Permission
 from domain.policy import DealPolicy, Rule
 from domain.policy_decision import usd
 from domain.policy_diff import Change, changes
@@ -81,7 +81,7 @@ async def propose_policy(
 ) -> None:
     """`deal policy propose`."""
     policy = read_policy(file)
-    who, book = await caller(), _book()
+    who, book = await caller(Permission.POLICY_PROPOSE), _book()
     in_force = await book.active(who)
     if not sure:
         _show_changes(in_force, changes(in_force.policy, policy))
@@ -93,14 +93,14 @@ async def approve_policy(
     version: int, why: str, digest: str | None, *, sure: bool, output: Output
 ) -> None:
     """`deal policy approve`."""
-    who, book = await caller(), _book()
+    who, book = await caller(Permission.POLICY_APPROVE), _book()
     seen = await _looked_at(who, book, version, "approve", sure=sure)
     _print(await book.approve(who, version, digest=digest or seen.digest, why=why), output)
 
 
 async def reject_policy(version: int, why: str, *, sure: bool, output: Output) -> None:
     """`deal policy reject`."""
-    who, book = await caller(), _book()
+    who, book = await caller(Permission.POLICY_APPROVE), _book()
     await _looked_at(who, book, version, "reject", sure=sure)
     _print(await book.reject(who, version, why=why), output)
 

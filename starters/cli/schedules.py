@@ -1,6 +1,8 @@
 """`deal schedules`: what happens by itself, in time."""
 # ruff: noqa: PLC0415 - help needs none of what the command does
 
+from typing import Annotated
+
 import typer
 
 from starters.cli.options import OutputOption
@@ -16,20 +18,31 @@ def root() -> None:
 
 
 @app.command()
-def apply(output: OutputOption = None) -> None:
+def apply(
+    reason: Annotated[
+        str, typer.Option("--reason", "--why", help="Why, for the audit trail.")
+    ] = "as this version has them",
+    output: OutputOption = None,
+) -> None:
     """Have Temporal keep every schedule as this version has it; may be repeated."""
-    run_async(_apply(settled(output)))
+    run_async(_apply(reason, settled(output)))
 
 
-async def _apply(output: Output) -> None:
+async def _apply(reason: str, output: Output) -> None:
+    from functools import partial
+    from uuid import uuid4
+
     from domain.identity import Permission
-    from starters.cli.session import caller, use_local_stack
-    from starters.schedules import apply_schedules
+    from starters.cli.control import check_reason
+    from starters.cli.session import caller, command_store, load_settings
+    from starters.control.schedules import ScheduleDesk
     from workers.runtime.connect import connect, silent_runtime
 
-    use_local_stack()
-    await caller(Permission.SCHEDULES_ACT)
-    applied = await apply_schedules(await connect(runtime=silent_runtime()))
+    check_reason(reason)
+    who = await caller(Permission.SCHEDULES_ACT)
+    client = partial(connect, runtime=silent_runtime())
+    desk = ScheduleDesk(client, command_store(load_settings()))
+    applied = (await desk.apply(who, reason.strip(), str(uuid4()))).schedules
     if output is Output.JSON:
         print_json([each.model_dump(mode="json") for each in applied])
         return

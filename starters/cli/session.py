@@ -2,13 +2,18 @@
 
 import os
 import stat
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
+
+from psycopg import AsyncConnection
 
 from domain.errors import NotFound, Unauthenticated
 from domain.identifiers import DealId
 from domain.masking import remember
+from starters.control.commands import CommandStore
+from starters.control.database import ControlDatabase
 from starters.deals.chains import ChainsReader
 from starters.deals.database import single_connection
 from starters.deals.reading import RecordsReader
@@ -54,6 +59,16 @@ def transactions(settings: ClientSettings) -> TransactionsReader:
 def chains(settings: ClientSettings) -> ChainsReader:
     """Return the reader of what is known of the chains; it connects when it is asked."""
     return ChainsReader(single_connection(settings.database_url.get_secret_value()))
+
+
+def command_store(settings: ClientSettings) -> CommandStore:
+    """Where commands are written down; who only reads needs no control database."""
+    reading = single_connection(settings.database_url.get_secret_value())
+
+    def changing() -> AbstractAsyncContextManager[AsyncConnection[Any]]:
+        return single_connection(settings.control_database(), "DEAL_CONTROL_DATABASE_URL")()
+
+    return CommandStore(ControlDatabase(changing), reading)
 
 
 async def caller(permission: "Permission | None" = None) -> "Caller":

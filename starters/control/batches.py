@@ -16,7 +16,14 @@ from typing import Final, Protocol
 from psycopg.rows import DictRow
 
 from domain.deals import COMMAND_STATES, Command, DealStatus
-from domain.errors import Conflict, DealError, InvalidInput, LimitExceeded, NotFound, Problem
+from domain.errors import (
+    Conflict,
+    DealError,
+    InvalidInput,
+    LimitExceeded,
+    NotFound,
+    Problem,
+)
 from domain.identifiers import DealId, Identifier
 from domain.identity import Caller, Permission
 from domain.views import DealView
@@ -179,13 +186,7 @@ class Batches:
         command, deals = chosen.command, chosen.deals
         caller.require(Permission(f"deals.{command}"))
         if not 1 <= len(deals) <= MOST_DEALS or chosen.digest != digest_of(command, deals):
-            raise InvalidInput(
-                "the list is not the one that was shown",
-                field="digest",
-                value=chosen.digest,
-                limit=f"the digest of 1 to {MOST_DEALS} deals, as the preview gave it",
-                next_action="look at the preview again",
-            )
+            raise another_list(chosen.digest)
         named = tuple(map(DealId, deals))
         wanted = Batch(
             batch_id, command, chosen.where, named, chosen.digest, caller.who, why.strip()
@@ -237,6 +238,17 @@ class Batches:
         finally:
             for task in pending:
                 task.cancel()
+
+
+def another_list(digest: str) -> InvalidInput:
+    """The digest stands for something else than was shown."""
+    return InvalidInput(
+        "the list is not the one that was shown",
+        field="digest",
+        value=digest,
+        limit=f"the digest of 1 to {MOST_DEALS} deals, as the preview gave it",
+        next_action="look at the preview again",
+    )
 
 
 def digest_of(command: Command, deals: Sequence[str]) -> str:

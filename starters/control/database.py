@@ -44,9 +44,18 @@ class ControlDatabase:
         and is passed on.
         """
         text = json.dumps(cause_of(caller, why, command_id, action=action))
+        async with self.lend() as connection:
+            await connection.execute(_SET_CAUSE, (text,))
+            yield connection
+
+    @asynccontextmanager
+    async def lend(self) -> AsyncIterator[AsyncConnection[Any]]:
+        """Lend a connection in a transaction without a cause: for what nothing follows from.
+
+        Raises `Unavailable`.
+        """
         try:
             async with self._connections() as connection, connection.transaction():
-                await connection.execute(_SET_CAUSE, (text,))
                 yield connection
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise Unavailable(

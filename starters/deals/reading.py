@@ -1,5 +1,6 @@
 """Reading the records: one deal, or pages of a list, newest first, as the role ``deal_reader``."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Self
@@ -37,6 +38,7 @@ FROM deals.deals AS deal LEFT JOIN control.predictions USING (deal_id) WHERE dea
 """  # noqa: S608 - put together from constants only
 
 _LIST: Final = f"SELECT {_COLUMNS} FROM deals.deals"  # noqa: S608 - a constant
+_OF_BANKS: Final = "SELECT deal_id FROM deals.deals WHERE deal_id = ANY(%s) AND bank = ANY(%s)"
 _NEWEST_FIRST: Final = " ORDER BY created_at DESC, deal_id DESC LIMIT %(limit)s"
 
 # Each filter that is given adds its condition; only these texts ever get into the query.
@@ -133,6 +135,11 @@ class RecordsReader:
         """Return one deal with its steps; None if it was never recorded. Raises `Unavailable`."""
         rows = await fetch(self._connections, _FIND, (deal_id,))
         return _view(rows[0]) if rows else None
+
+    async def of_banks(self, deals: Sequence[str], banks: Sequence[str]) -> frozenset[str]:
+        """Which of these deals are of these banks. Raises `Unavailable`."""
+        rows = await fetch(self._connections, _OF_BANKS, (list(deals), list(banks)))
+        return frozenset(row["deal_id"] for row in rows)
 
     async def page(self, chosen: DealFilter) -> DealPage:
         """Return one page, newest first. Raises `Unavailable`."""

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any, Final, TypeVar
 from uuid import uuid4
 
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
@@ -40,6 +40,7 @@ from workflows.keys.rotation import WORKFLOW_ID, RotateKeysWorkflow, RotateReque
 _ANSWER_SECONDS: Final = 75
 _VERIFY_SECONDS: Final = 3_600
 _SUMMARY_LENGTH: Final = 200
+_COMMAND: Final = "command_id"
 
 T = TypeVar("T")
 
@@ -58,43 +59,50 @@ class KeyClient:
             ListKeysWorkflow.run, order, f"list-keys-{uuid4()}", "List keys", KeyList
         )
 
-    async def retire(self, deal_id: DealId, message: CommandMessage) -> KeyView:
+    async def retire(self, deal_id: DealId, message: CommandMessage, *, command_id: str) -> KeyView:
         """Retire the key of a deal that has ended and whose account is empty.
 
-        Raises `NotFound`, `NotAllowed` if it goes on or something is left, and `OutcomeUnknown`.
+        The same command again is done once. Raises `NotFound`, `NotAllowed` if the deal goes on or
+        something is left, and `OutcomeUnknown`.
         """
         view = await self._closed(deal_id)
-        order = RetireKey(account=_retirement(deal_id, message), position=_position(view))
-        return await self._asked(
-            RetireKeyWorkflow.run, order, retirement_id(deal_id), _words(message), KeyView
+        account = _retirement(deal_id, message, command_id)
+        order = RetireKey(account=account, position=_position(view))
+        return await self._commanded(
+            RetireKeyWorkflow.run, order, retirement_id(deal_id), message, command_id, KeyView
         )
 
-    async def reinstate(self, deal_id: DealId, message: CommandMessage) -> KeyView:
-        """Let a retired key sign again. Raises `NotFound` and `OutcomeUnknown`."""
-        return await self._asked(
+    async def reinstate(
+        self, deal_id: DealId, message: CommandMessage, *, command_id: str
+    ) -> KeyView:
+        """Let a retired key sign again, once a command. Raises `NotFound` and `OutcomeUnknown`."""
+        return await self._commanded(
             ReinstateKeyWorkflow.run,
-            _retirement(deal_id, message),
+            _retirement(deal_id, message, command_id),
             retirement_id(deal_id),
-            _words(message),
+            message,
+            command_id,
             KeyView,
         )
 
     async def rotate(
-        self, rotations: tuple[Rotation, ...], message: CommandMessage
+        self, rotations: tuple[Rotation, ...], message: CommandMessage, *, command_id: str
     ) -> tuple[KeysRotated, ...]:
-        """Rotate the seed, the wrapping key, or both.
+        """Rotate the seed, the wrapping key, or both; once a command.
 
-        Whoever asks while a rotation is under way is refused. Raises `NotAllowed` where the key
-        store has none to rotate, and `OutcomeUnknown`.
+        Whoever asks while another's rotation is under way is refused. Raises `NotAllowed` where the
+        key store has none to rotate, and `OutcomeUnknown`.
         """
-        request = RotateRequest(rotations=rotations, who=message.who, why=message.why)
-        rotated: list[Any] = await self._asked(
-            RotateKeysWorkflow.run, request, WORKFLOW_ID, _words(message), list
+        request = RotateRequest(
+            rotations=rotations, who=message.who, why=message.why, command_id=command_id
+        )
+        rotated: list[Any] = await self._commanded(
+            RotateKeysWorkflow.run, request, WORKFLOW_ID, message, command_id, list
         )
         return tuple(KeysRotated.model_validate(each) for each in rotated)
 
     async def verify(self, order: VerifyJournal) -> JournalVerified:
-        """Recompute the signing journal. Raises `Unavailable`."""
+        """Recompute the signing journal. Raises `OutcomeUnknown` and `Unavailable`."""
         return await self._asked(
             VerifyJournalWorkflow.run,
             order,
@@ -119,6 +127,29 @@ class KeyClient:
             )
         return view
 
+    async def _commanded(  # noqa: PLR0913, PLR0917 - the parts of one command
+        self,
+        workflow: Any,  # noqa: ANN401 - the run method of any workflow
+        order: object,
+        workflow_id: str,
+        message: CommandMessage,
+        command_id: str,
+        result_type: type[T],
+    ) -> T:
+        """Have a command done; one that is under way already is waited for."""
+        try:
+            return await self._asked(
+                workflow, order, workflow_id, _words(message), result_type, command_id=command_id
+            )
+        except WorkflowAlreadyStartedError as error:
+            about = About("the signer's keys", "keys", workflow_id)
+            with errors_about(about):
+                handle = self._client.get_workflow_handle(workflow_id, result_type=result_type)
+                running = await handle.describe()
+                if (await running.memo()).get(_COMMAND) != command_id:
+                    raise _under_way(workflow_id) from error
+            return await _result(handle, about, _ANSWER_SECONDS)
+
     async def _asked(  # noqa: PLR0913 - the parts of one request
         self,
         workflow: Any,  # noqa: ANN401 - the run method of any workflow
@@ -128,36 +159,38 @@ class KeyClient:
         result_type: type[T],
         *,
         seconds: float = _ANSWER_SECONDS,
+        command_id: str | None = None,
     ) -> T:
         """Start a workflow and wait for its result; the result is unknown if none comes."""
         about = About("the signer's keys", "keys", workflow_id)
-        try:
+        with errors_about(about):
+            handle = await self._client.start_workflow(
+                workflow,
+                order,
+                id=workflow_id,
+                task_queue=TASK_QUEUE,
+                id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                static_summary=summary,
+                memo=None if command_id is None else {_COMMAND: command_id},
+                result_type=result_type,
+            )
+        return await _result(handle, about, seconds)
+
+
+async def _result(handle: WorkflowHandle[Any, T], about: About, seconds: float) -> T:
+    try:
+        async with asyncio.timeout(seconds):
             with errors_about(about):
-                handle = await self._client.start_workflow(
-                    workflow,
-                    order,
-                    id=workflow_id,
-                    task_queue=TASK_QUEUE,
-                    id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-                    static_summary=summary,
-                    result_type=result_type,
-                )
-        except WorkflowAlreadyStartedError as error:
-            raise _under_way(workflow_id) from error
-        try:
-            async with asyncio.timeout(seconds):
-                with errors_about(about):
-                    result: T = await handle.result()
-                    return result
-        except (TimeoutError, Unavailable) as error:
-            raise OutcomeUnknown(
-                "the signer has not answered",
-                field="keys",
-                value=workflow_id,
-                limit=f"an answer within {seconds:.0f} s",
-                actual=str(error) or "none",
-                next_action="check that the signer runs, look with `deal keys list`, and ask again",
-            ) from error
+                return await handle.result()
+    except (TimeoutError, Unavailable) as error:
+        raise OutcomeUnknown(
+            "the signer has not answered",
+            field=about.field,
+            value=about.value,
+            limit=f"an answer within {seconds:.0f} s",
+            actual=str(error) or "none",
+            next_action="check that the signer runs, look with `deal keys list`, and ask again",
+        ) from error
 
 
 def _under_way(workflow_id: str) -> NotAllowed:
@@ -170,8 +203,8 @@ def _under_way(workflow_id: str) -> NotAllowed:
     )
 
 
-def _retirement(deal_id: DealId, message: CommandMessage) -> RetireAccount:
-    return RetireAccount(deal_id=deal_id, who=message.who, why=message.why, request_id=str(uuid4()))
+def _retirement(deal_id: DealId, message: CommandMessage, command_id: str) -> RetireAccount:
+    return RetireAccount(deal_id=deal_id, who=message.who, why=message.why, request_id=command_id)
 
 
 def _position(view: DealView) -> ReadPosition | None:

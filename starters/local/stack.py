@@ -427,6 +427,7 @@ class Stack:
             | workers.common(self._services())
             | {
                 "DEAL_DATABASE_URL": postgres.url(self.folder, "deal_reader"),
+                "DEAL_CONTROL_DATABASE_URL": postgres.url(self.folder, "deal_control"),
                 "DEAL_CREDENTIAL_FILE": str(identities.key_file(identities.DESK, self.folder)),
             },
             timeout=_SCHEDULES_SECONDS,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -21,8 +22,12 @@ from activities.custody.interface import (
 )
 from domain.errors import NotAllowed, NotFound
 from domain.identifiers import Address, DealId
-from starters.cli import keys_act, keys_show
+from domain.identity import Role
+from starters.cli import keys_show
 from starters.cli.main import app
+from tests.api.deals import record_deals
+from tests.control.people import add_principal
+from tests.support.postgres import Database
 from workflows.deal.messages import CommandMessage
 
 ACCOUNT = Address("0x70997970C51812dc3A010C7d01b50e0d17dc79C8")
@@ -61,8 +66,9 @@ class StandIn:
         return KeyList(provider="local", generation=2, keys=(view(None), RETIRED), next_before=7)
 
     async def rotate(
-        self, rotations: tuple[Rotation, ...], message: CommandMessage
+        self, rotations: tuple[Rotation, ...], message: CommandMessage, *, command_id: str
     ) -> tuple[KeysRotated, ...]:
+        assert command_id
         self.asked.append((rotations, message))
         if message.why == "an HSM":
             raise NotAllowed("an HSM keeps its own wrapping key", next_action="leave it")
@@ -70,11 +76,15 @@ class StandIn:
             KeysRotated(rotation=rotation, provider="local", generation=3) for rotation in rotations
         )
 
-    async def retire(self, deal_id: DealId, message: CommandMessage) -> KeyView:
+    async def retire(self, deal_id: DealId, message: CommandMessage, *, command_id: str) -> KeyView:
+        assert command_id
         self.asked.append((deal_id, message))
         return RETIRED
 
-    async def reinstate(self, deal_id: DealId, message: CommandMessage) -> KeyView:
+    async def reinstate(
+        self, deal_id: DealId, message: CommandMessage, *, command_id: str
+    ) -> KeyView:
+        assert command_id
         self.asked.append((deal_id, message))
         return view()
 
@@ -86,16 +96,33 @@ class StandIn:
         )
 
 
+@pytest.fixture(scope="module")
+def written(database: Database) -> Database:
+    """Where Mia's commands are written down; it has a deal that has ended."""
+    add_principal(database, "mia", *Role)
+    record_deals(database, {"bank-one": "alpha"})
+    return database
+
+
 @pytest.fixture
-def signer(monkeypatch: pytest.MonkeyPatch) -> StandIn:
+def signer(written: Database, monkeypatch: pytest.MonkeyPatch) -> StandIn:
     stand_in = StandIn()
 
     async def opened() -> StandIn:
         return stand_in
 
-    for module in (keys_act, keys_show):
-        monkeypatch.setattr(module, "open_keys_client", opened)
+    monkeypatch.setattr(keys_show, "open_keys_client", opened)
+    monkeypatch.setenv("DEAL_DATABASE_URL", written.role("deal_reader"))
+    monkeypatch.setenv("DEAL_CONTROL_DATABASE_URL", written.role("deal_control"))
     return stand_in
+
+
+def commands(database: Database) -> list[tuple[Any, ...]]:
+    with psycopg.connect(database.role("deal_reader")) as connection:
+        return connection.execute(
+            "SELECT kind, subject, bank, principal_id, state, problem ->> 'code'"
+            " FROM control.commands ORDER BY created_at DESC"
+        ).fetchall()
 
 
 Deal = Callable[..., Result]
@@ -148,7 +175,9 @@ def test_a_deal_without_a_key_is_not_found(signer: StandIn, deal: Deal) -> None:
     assert signer.asked
 
 
-def test_a_rotation_says_who_and_why_and_what_is_in_use_now(signer: StandIn, deal: Deal) -> None:
+def test_a_rotation_says_who_and_why_and_what_is_in_use_now(
+    signer: StandIn, deal: Deal, written: Database
+) -> None:
     asked = ["keys", "rotate", "--seed", "--wrapping", "--why", "drill", "--yes"]
     done = json.loads(deal(*asked).stdout)
     assert [(each["rotation"], each["generation"]) for each in done] == [
@@ -159,23 +188,31 @@ def test_a_rotation_says_who_and_why_and_what_is_in_use_now(signer: StandIn, dea
     assert rotations == (Rotation.SEED, Rotation.WRAPPING)
     assert (message.who, message.why) == ("mia", "drill")
     assert "generation 3" in deal(*asked, "-o", "table").stdout
+    assert commands(written)[0] == ("keys.rotate", "keys", None, "mia", "APPLIED", None)
 
 
-def test_what_the_key_store_does_by_itself_has_its_exit_code(signer: StandIn, deal: Deal) -> None:
+def test_what_the_key_store_does_by_itself_has_its_exit_code(
+    signer: StandIn, deal: Deal, written: Database
+) -> None:
     result = deal("keys", "rotate", "--wrapping", "--why", "an HSM", "--yes")
     assert result.exit_code == 4
     assert "its own wrapping key" in result.stderr
     assert signer.asked
+    assert commands(written)[0][-2:] == ("REFUSED", "not_allowed")
 
 
 @pytest.mark.parametrize(("name", "state"), [("retire", "retired"), ("reinstate", "in use")])
 def test_keys_are_retired_and_reinstated(
-    signer: StandIn, deal: Deal, name: str, state: str
+    signer: StandIn, deal: Deal, written: Database, name: str, state: str
 ) -> None:
     asked = ["keys", name, "alpha", "--why", "drill", "--yes"]
     assert json.loads(deal(*asked).stdout)["address"] == ACCOUNT
     assert state in deal(*asked, "-o", "table").stdout
     assert [(deal_id, message.who) for deal_id, message in signer.asked] == [("alpha", "mia")] * 2
+    row = (f"keys.{name}", "alpha", "bank-one", "mia", "APPLIED", None)
+    assert commands(written)[:2] == [row, row]
+    assert deal("keys", name, "nobody", "--why", "drill", "--yes").exit_code == 2
+    assert len(signer.asked) == 2
 
 
 @pytest.mark.parametrize("output", ["json", "table"])

@@ -4,12 +4,13 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
 from activities.operations.records import OperationRecords
 from domain.errors import Conflict, OutcomeUnknown
-from domain.identity import Via
+from domain.identity import Role, Via
 from domain.operations import (
     OperationId,
     OperationRequest,
@@ -21,6 +22,7 @@ from starters.cli import operation_act
 from starters.deals.operations import conflict, not_found
 from tests.activities.operations import samples
 from tests.cli.conftest import Deal
+from tests.control.people import add_principal
 from tests.support.postgres import Database
 from workflows.deal.messages import CommandMessage
 
@@ -62,9 +64,26 @@ class Office:
         return self.views[operation_id]
 
 
+@pytest.fixture(scope="module")
+def written(database: Database) -> Database:
+    """Where Mia's commands are written down."""
+    add_principal(database, "mia", *Role)
+    return database
+
+
+def commands(database: Database) -> list[tuple[Any, ...]]:
+    with psycopg.connect(database.role("deal_reader")) as connection:
+        return connection.execute(
+            "SELECT command_id, kind, subject, principal_id, state, problem ->> 'code'"
+            " FROM control.commands ORDER BY created_at DESC"
+        ).fetchall()
+
+
 @pytest.fixture
-def office(deal: Deal, monkeypatch: pytest.MonkeyPatch) -> Office:  # noqa: ARG001 - clears the environment first
-    """The commands talk to this stand-in."""
+def office(deal: Deal, written: Database, monkeypatch: pytest.MonkeyPatch) -> Office:  # noqa: ARG001 - clears the environment first
+    """The commands talk to this stand-in, and are written down."""
+    monkeypatch.setenv("DEAL_DATABASE_URL", written.role("deal_reader"))
+    monkeypatch.setenv("DEAL_CONTROL_DATABASE_URL", written.role("deal_control"))
     stand_in = Office()
 
     async def opened() -> Office:
@@ -210,13 +229,20 @@ def test_an_operation_that_is_not_there_is_named(
     assert office.told == []
 
 
-def test_a_cancellation_says_who_and_why_and_has_an_id(deal: Deal, office: Office) -> None:
+def test_a_cancellation_says_who_and_why_and_has_an_id(
+    deal: Deal, office: Office, written: Database
+) -> None:
     deal(*proposal("redemption_fee", to="4"), "--yes")
+    about = ("cheaper", "mia", "APPLIED", None)
+    assert commands(written)[0][1:] == ("operation.schedule", *about)
     said = ["operation", "cancel", "cheaper", "--reason", "not agreed"]
     answer = deal(*said, "--command-id", "c-1", "--yes")
     assert answer.code == 0
     assert (answer.document["status"], answer.document["cancelled_by"]) == ("CANCELLED", "mia")
     assert office.told == [(CommandMessage(who="mia", why="not agreed", via=Via.CLI), "c-1")]
+    assert commands(written)[0] == ("c-1", "operation.cancel", *about)
+    assert deal(*said, "--command-id", "c-1", "--yes").document == answer.document
+    assert len(office.told) == 1
 
 
 @pytest.mark.parametrize("status", ["DONE", "CANCELLED", "FAILED"])

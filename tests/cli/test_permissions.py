@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import typer
 from domain.identity import Caller, Permission
 from starters.cli import session
 from starters.cli.main import app
+from starters.control.policies import POLICY_FILE
 from tests.cli.conftest import Deal
 from tests.control.people import caller
 
@@ -29,6 +31,7 @@ OPERATION = (
     "1",
     *WHY,
 )
+SHIPPED = Path(__file__).parents[2] / "deploy" / "config" / POLICY_FILE
 P = Permission
 
 ASKED: dict[str, tuple[Permission, tuple[str, ...]]] = {
@@ -83,17 +86,28 @@ ASKED: dict[str, tuple[Permission, tuple[str, ...]]] = {
     "delegate begin": (P.DEALS_APPROVE, ("g", *CHANGE)),
     "delegate end": (P.DEALS_APPROVE, ("d", *CHANGE)),
     "delegate list": (P.USERS_READ, ()),
+    "policy show": (P.POLICY_READ, ()),
+    "policy list": (P.POLICY_READ, ()),
+    "policy diff": (P.POLICY_READ, ("1",)),
+    "policy propose": (P.POLICY_PROPOSE, (str(SHIPPED), *WHY)),
+    "policy approve": (P.POLICY_APPROVE, ("1", *WHY)),
+    "policy reject": (P.POLICY_APPROVE, ("1", *WHY)),
+    "policy install": (P.POLICY_PROPOSE, ("--file", str(SHIPPED), *CHANGE)),
+    "audit show": (P.AUDIT_READ, ()),
+    "audit export": (P.AUDIT_EXPORT, CHANGE),
+    "audit verify": (P.AUDIT_READ, ()),
+    "halt set": (P.HALTS_SET, ("desk", *WHY)),
+    "halt release": (P.HALTS_RELEASE, ("desk", *WHY)),
+    "halt show": (P.HALTS_READ, ()),
 }
 
-ELSEWHERE = {
-    "audit": "asks by its own application layer: tests/audit",
-    "batch": "likewise",
-    "policy": "asks by its own application layer: tests/control/test_policies.py",
-    "halt": "asks by its own application layer: tests/activities/halts",
-    "halts": "likewise",
-    "release": "likewise",
+MANY = {
+    "pause": P.DEALS_PAUSE,
+    "resume": P.DEALS_RESUME,
+    "cancel": P.DEALS_CANCEL,
+    "unwind": P.DEALS_UNWIND,
 }
-"""Commands whose application layer asks, and is tested for it where it is."""
+"""Commands that may be given to many deals at once."""
 
 NOBODYS = {
     "whoami": "tells anybody who he is",
@@ -103,6 +117,7 @@ NOBODYS = {
     "api": "is a process of the system",
     "api openapi": "writes a file that is the same for everybody",
     "codec serve": "is a process of the system, and asks for its own token",
+    "policy lint": "reads a file of this machine",
     "config check": "reads files and nodes of this machine",
 }
 """Commands that ask nobody, and why; those of `deal local` are about this machine alone."""
@@ -121,24 +136,43 @@ def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
 def test_no_command_is_forgotten() -> None:
     known = {*ASKED, *NOBODYS}
     typed = set(commands(typer.main.get_command(app)))
-    unknown = {
-        each
-        for each in typed - known
-        if each.split()[0] not in ({"local"} | set(ELSEWHERE)) and each not in ELSEWHERE
-    }
-    assert unknown == set()
+    assert {each for each in typed - known if each.split()[0] != "local"} == set()
     assert known - typed == set()
+
+
+def test_no_command_for_many_is_forgotten() -> None:
+    group: Any = typer.main.get_command(app)
+    takes_many = {
+        name
+        for name, command in group.commands.items()
+        if any("--where" in parameter.opts for parameter in command.params)
+    }
+    assert takes_many == set(MANY)
 
 
 @pytest.mark.parametrize("command", list(ASKED))
 def test_who_may_not_is_told_so_and_nothing_is_done(
     deal: Deal, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
-    asked: list[str] = []
     permission, options = ASKED[command]
+    refused(deal, monkeypatch, permission, *command.split(), *options)
+
+
+@pytest.mark.parametrize("options", [("--where", "bank=b"), ("--batch-id", "b-1")])
+@pytest.mark.parametrize("command", list(MANY))
+def test_who_may_not_gives_no_command_to_many_either(
+    deal: Deal, monkeypatch: pytest.MonkeyPatch, command: str, options: tuple[str, ...]
+) -> None:
+    refused(deal, monkeypatch, MANY[command], command, *options, *WHY)
+
+
+def refused(
+    deal: Deal, monkeypatch: pytest.MonkeyPatch, permission: Permission, *arguments: str
+) -> None:
+    asked: list[str] = []
 
     async def nobody() -> Caller:
-        asked.append(command)
+        asked.append(arguments[0])
         return caller("nobody")
 
     monkeypatch.setattr(session, "known_caller", nobody)
@@ -146,7 +180,7 @@ def test_who_may_not_is_told_so_and_nothing_is_done(
     monkeypatch.setenv("DEAL_DATABASE_URL", "postgresql://127.0.0.1:1/none")
     monkeypatch.setenv("DEAL_CONTROL_DATABASE_URL", "postgresql://127.0.0.1:1/none")
     monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")
-    answer = deal(*command.split(), *options)
-    assert (answer.code, asked) == (4, [command]), answer.err
+    answer = deal(*arguments)
+    assert (answer.code, asked) == (4, [arguments[0]]), answer.err
     assert answer.problem["code"] == "forbidden"
     assert answer.problem["value"] == permission

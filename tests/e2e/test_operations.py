@@ -7,15 +7,18 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from uuid import uuid4
 
+import psycopg
 import pytest
 
 from activities.protocols import timelock
 from activities.protocols.timelock import SET_FEE
 from domain.errors import Conflict, NotAllowed
 from domain.operations import OperationId, OperationStatus, OperationView, Scheduled, salt_of
+from starters.local import postgres
 from starters.local.stack import Stack
 from tests.e2e.test_kills import killed
 from tests.e2e.test_multisig import run
+from tests.support.asking import asking
 from tests.support.desk import eventually
 from tests.support.node import OWNER
 from tests.support.timelocks import DELAY, Office, operations_stack
@@ -219,3 +222,47 @@ async def test_killed_between_execute_and_its_record_it_is_executed_once(office:
     assert ended.status is OperationStatus.DONE, ended.problem
     assert office.executions(call) == 1
     assert len(office.happened(view, "execute")) == 1
+
+
+async def test_by_http_an_operation_is_proposed_and_cancelled_in_its_callers_name(
+    office: Office,
+) -> None:
+    name, why = f"{office.desk.name}-http", {"reason": "a test"}
+    body = {
+        "operation_id": name,
+        "chain_id": 138,
+        "module": "usdtz",
+        "change": {"kind": "redemption_fee", "fee_bps": 9},
+        "delay_seconds": 3_600,
+    }
+    async with asking(office.desk.stack) as api:
+        key = str(uuid4())
+        viewer = await api.post("viewer", "/operations", body | why)
+        proposed = await api.post("admin-1", "/operations", body | why, key)
+        again = await api.post("admin-1", "/operations", body | why, key)
+        other = body | {"change": {"kind": "redemption_fee", "fee_bps": 8}} | why
+        conflict = await api.post("admin-1", "/operations", other)
+        view = OperationView.model_validate(proposed.json())
+        await office.until(view, OperationStatus.WAITING)
+        cancelled = await api.post("admin-2", f"/operations/{name}/cancel", why)
+        late = await api.post("admin-1", f"/operations/{name}/cancel", why)
+        nowhere = await api.post("admin-1", "/operations/nothing/cancel", why)
+    assert viewer.status_code == 403
+    assert (proposed.status_code, view.request.who) == (201, "admin-1")
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert (conflict.status_code, conflict.json()["code"]) == (409, "conflict")
+    assert (cancelled.status_code, cancelled.json()["status"]) == (200, "CANCELLED")
+    assert cancelled.json()["cancelled_by"] == "admin-2"
+    assert (late.status_code, late.json()["code"]) == (409, "not_allowed")
+    assert (nowhere.status_code, nowhere.json()["code"]) == (404, "not_found")
+    with psycopg.connect(postgres.url(office.desk.stack.folder, "deal_reader")) as connection:
+        told = connection.execute(
+            "SELECT action, actor, actor_kind, via, command_id LIKE 'api-%%' FROM audit.events"
+            " WHERE subject_kind = 'operation' AND subject = %s"
+            " AND action IN ('operation.requested', 'operation.cancelled') ORDER BY sequence",
+            (name,),
+        ).fetchall()
+    assert told == [
+        ("operation.requested", "admin-1", "human", "api", True),
+        ("operation.cancelled", "admin-2", "human", "api", True),
+    ]

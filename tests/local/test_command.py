@@ -26,7 +26,12 @@ def test_a_session(folder: Path) -> None:
     assert {component["state"] for component in json.loads(started.stdout)} == {"healthy"}
     assert "temporal: healthy" in started.stderr
 
-    assert deal_local("status", folder=folder).exit_code == 0
+    healthy = deal_local("status", folder=folder)
+    assert healthy.exit_code == 0
+    people = folder / "identities"
+    assert f"People: {people} has a key for each" in healthy.stderr
+    assert (people / "desk.key").exists()
+    assert len(json.loads(healthy.stdout)) > 1  # and nothing else: it goes into a pipe
     table = deal_local("status", "-o", "table", folder=folder).stdout
     assert "component" in table
     assert "0:00:0" in table
@@ -58,6 +63,7 @@ def test_a_session(folder: Path) -> None:
 def test_a_stack_that_is_not_up(folder: Path) -> None:
     status = deal_local("status", folder=folder)
     assert (status.exit_code, json.loads(status.stdout)) == (1, [])
+    assert "People" not in status.stderr
     assert deal_local("env", folder=folder).exit_code == 1
     assert deal_local("down", folder=folder / "none").exit_code == 0
     assert not (folder / "none").exists()

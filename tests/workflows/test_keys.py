@@ -87,14 +87,14 @@ async def test_a_person_retires_the_key_of_a_deal_that_ended_with_an_empty_accou
     script = Script()
     view = await theatre.run(script)
     script.retired.clear()
-    retired = await keys(theatre, view).retire(view.request.deal_id, MESSAGE)
+    retired = await keys(theatre, view).retire(view.request.deal_id, MESSAGE, command_id="c-1")
     assert retired.address == ACCOUNT
     assert [(order.who, order.why) for order in script.retired] == [("on-call", "a test")]
     history = await theatre.client.get_workflow_handle(
         retirement_id(view.request.deal_id)
     ).describe()
     assert await history.static_summary() == "on-call: a test"
-    await keys(theatre).reinstate(view.request.deal_id, MESSAGE)
+    await keys(theatre).reinstate(view.request.deal_id, MESSAGE, command_id="c-1")
     assert not script.retired
 
 
@@ -104,7 +104,7 @@ async def test_a_key_is_not_retired_while_its_account_holds_anything(theatre: Th
     script.retired.clear()
     script.position = script.position.model_copy(update={"wei": 10**18})
     with pytest.raises(NotAllowed, match="not empty"):
-        await keys(theatre, view).retire(view.request.deal_id, MESSAGE)
+        await keys(theatre, view).retire(view.request.deal_id, MESSAGE, command_id="c-1")
     assert not script.retired
 
 
@@ -113,9 +113,9 @@ async def test_a_key_is_not_retired_while_its_deal_goes_on(theatre: Theatre) -> 
     view = await theatre.run(script)
     goes_on = view.model_copy(update={"status": DealStatus.PAUSED})
     with pytest.raises(NotAllowed, match="has not ended"):
-        await keys(theatre, goes_on).retire(view.request.deal_id, MESSAGE)
+        await keys(theatre, goes_on).retire(view.request.deal_id, MESSAGE, command_id="c-1")
     with pytest.raises(NotFound):
-        await keys(theatre).retire(view.request.deal_id, MESSAGE)
+        await keys(theatre).retire(view.request.deal_id, MESSAGE, command_id="c-1")
     assert len(script.retired) == 1
 
 
@@ -123,10 +123,10 @@ async def test_a_rotation_is_asked_for_once_from_the_generation_that_there_was(
     theatre: Theatre,
 ) -> None:
     rotated.clear()
-    done = await keys(theatre).rotate((Rotation.SEED, Rotation.WRAPPING), MESSAGE)
+    done = await keys(theatre).rotate((Rotation.SEED, Rotation.WRAPPING), MESSAGE, command_id="c-1")
     assert [each.rotation for each in done] == [Rotation.SEED, Rotation.WRAPPING]
     assert [order.after for order in rotated] == [1, 1]
-    assert len({order.request_id for order in rotated}) == 2
+    assert [order.request_id for order in rotated] == ["c-1/seed", "c-1/wrapping"]
     assert {(order.who, order.why) for order in rotated} == {("on-call", "a test")}
 
 
@@ -136,7 +136,7 @@ async def test_what_a_key_store_rotates_by_itself_is_an_error_for_people_only(
     rotated.clear()
     hsm = CommandMessage(who="on-call", why="an HSM")
     with pytest.raises(NotAllowed, match="its own affair"):
-        await keys(theatre).rotate((Rotation.WRAPPING,), hsm)
+        await keys(theatre).rotate((Rotation.WRAPPING,), hsm, command_id="c-2")
     request = RotateRequest(
         rotations=(Rotation.SEED, Rotation.WRAPPING), who="schedule", why="an HSM", lenient=True
     )

@@ -35,6 +35,7 @@ class RotateRequest(BaseModel):
     who: Words
     why: Words
     lenient: bool = False
+    command_id: str | None = None
 
 
 @workflow.defn(name="RotateKeys")
@@ -61,7 +62,7 @@ class RotateKeysWorkflow:
             after=known.generation,
             who=request.who,
             why=request.why,
-            request_id=f"{workflow.info().run_id}/{rotation}",
+            request_id=f"{request.command_id or workflow.info().run_id}/{rotation}",
         )
         try:
             return await workflow.execute_activity_method(

@@ -6,22 +6,34 @@ from fastapi import APIRouter
 
 from starters.api.routers import (
     audit,
+    batches,
     chains,
     commands,
     deals,
+    delegations,
+    groups,
     identity,
+    keys,
     operations,
     policy,
+    schedules,
     transactions,
+    users,
 )
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     identity.router,
     deals.router,
     commands.router,
+    batches.router,
     transactions.router,
     chains.router,
     policy.router,
     operations.router,
+    keys.router,
+    schedules.router,
+    users.router,
+    groups.router,
+    delegations.router,
     audit.router,
 )

@@ -61,7 +61,7 @@ async def real_deal(desk: Desk, result: DryRunResult) -> list[StepOutcome]:
         desk.node.automine(on=False)
         try:
             delivering = asyncio.ensure_future(desk.deliver(order))
-            while desk.node.pending() < len(order.signed) and not delivering.done():
+            while desk.node.pending() < len(order.signed) and not delivering.done():  # noqa: ASYNC110 - nobody tells us, so we ask
                 await asyncio.sleep(0.005)
             desk.node.mine()
         finally:
