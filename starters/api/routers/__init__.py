@@ -5,10 +5,13 @@ from typing import Final
 from fastapi import APIRouter
 
 from starters.api.routers import (
+    approvals,
     audit,
     chains,
     commands,
     deals,
+    dry_runs,
+    halts,
     identity,
     operations,
     policy,
@@ -19,6 +22,9 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     identity.router,
     deals.router,
     commands.router,
+    approvals.router,
+    dry_runs.router,
+    halts.router,
     transactions.router,
     chains.router,
     policy.router,
