@@ -21,13 +21,13 @@ from activities.control.interface import (
     ControlActivities,
     RecordApproval,
 )
+from activities.control.standing import principal_from
 from activities.database import Pool, connected
 from domain.approvals import Funding
 from domain.denials import Denial
 from domain.desk_approvals import DeskApproval, Given
 from domain.errors import PolicyDenied
 from domain.identifiers import DealId
-from domain.identity import Principal
 from domain.policy import DealPolicy
 from domain.policy_decision import Facts, evaluate
 
@@ -174,16 +174,8 @@ def _check_command(order: AdmitDeal, known: Row) -> None:
 
 def _facts(order: AdmitDeal, known: Row) -> Facts:
     request = order.request
-    person = Principal(
-        principal_id=known["principal_id"],
-        kind=known["person_kind"],
-        roles=frozenset(known["roles"]),
-        banks=frozenset(known["banks"]),
-        max_deal_usd8=int(known["max_deal_usd8"]),
-        groups=frozenset(known["groups"]),
-    )
     return Facts(
-        principal=person,
+        principal=principal_from(known),
         bank=request.bank,
         chain_id=request.chain_id,
         module=request.module,

@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from domain.predictions import Comparison
 from domain.views import DealView
+from starters.deals.comparing import comparison_document
 
 AsOf = Annotated[datetime, Field(description="When it was read; in UTC.")]
 NextCursor = Annotated[str | None, Field(description="`cursor` of the next page; null: none.")]
@@ -19,9 +21,28 @@ class Document(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+class FigureDocument(Document):
+    """One figure, predicted and realised: smallest units, basis points or seconds, as text."""
+
+    name: str
+    predicted: str
+    realised: str
+    difference: str
+    ratio: str | None
+
+
+def figures_of(comparison: Comparison) -> list[FigureDocument]:
+    """Figure by figure."""
+    return [FigureDocument(**each) for each in comparison_document(comparison)]
+
+
 class DealDocument(DealView):
     """A deal, who answered for it, and how long ago that was written."""
 
+    figures: Annotated[
+        list[FigureDocument] | None,
+        Field(description="Predicted against realised, once it has ended."),
+    ] = None
     source: Annotated[Source, Field(description="The records, or the deal's own workflow.")]
     as_of: Annotated[datetime, Field(description="When what is told here was so for certain.")]
     age_seconds: Annotated[float, Field(ge=0, description="How long ago that is.")]
@@ -34,6 +55,7 @@ class DealDocument(DealView):
         as_of = now if from_workflow else view.updated_at
         return cls.model_construct(
             **dict(view),
+            figures=None if view.comparison is None else figures_of(view.comparison),
             source="workflow" if from_workflow else "records",
             as_of=as_of,
             age_seconds=max(0.0, (now - as_of).total_seconds()),

@@ -44,6 +44,62 @@ DEALS: Final[dict[str, Any]] = {
     "deals": [{name: value for name, value in DEAL.items() if name != "steps"}],
     "next_cursor": "WyIyMDI2LTExLTI4VDEyOjAwOjAwKzAwOjAwIiwiYWxwaGEiXQ",
 }
+DRY_RUN: Final[dict[str, Any]] = {
+    "dry_run": True,
+    "request": _REQUEST,
+    "sizing": {
+        "wrap_wei": "10000000000000000000",
+        "gas_reserve_wei": "100000000000000000",
+        "borrow": "5000000001",
+        "par_decimals": 6,
+        "cycles": 1,
+        "bound_by": "exposure",
+        "expected_ltv_bps": 2500,
+        "expected_exposure_bps": 2499,
+        "expected_gas_wei": "1000000000000000",
+        "expected_interest": "1234",
+        "expected_profit_usd8": "12345678901",
+    },
+    "prediction": {
+        "steps": [
+            {
+                "step": "swap",
+                "round": 1,
+                "transactions": 2,
+                "gas": 210000,
+                "gas_cost_wei": "420000000000000",
+                "ltv_bps": 2500,
+                "slippage_bps": 3,
+                "estimated": False,
+            }
+        ],
+        "gas": 1100000,
+        "gas_cost_wei": "2200000000000000",
+        "max_slippage_bps": 3,
+        "max_ltv_bps": 2500,
+        "max_exposure_bps": 2499,
+        "duration_seconds": 60,
+        "profit_usd8": "12345678901",
+        "chain_id": 138,
+        "block_number": 90,
+        "block_hash": "0x" + "ad" * 32,
+        "timestamp": 1795694400,
+        "gas_price_wei": "2000000000",
+        "pool_price_e18": "1015000000000000000",
+    },
+    "prediction_digest": "ef" * 32,
+    "outlook": {
+        "allowed": True,
+        "problem": None,
+        "policy_version": 1,
+        "rule": "traders",
+        "approvals_needed": 0,
+        "approver_group": None,
+        "value_usd8": "3030000000000",
+        "together_usd8": "3030000000000",
+        "owners_decide": False,
+    },
+}
 EVENTS: Final = (
     f'id: 3\nevent: change\ndata: {{"status": "EXECUTING", "version": 3}}\n\n: {_AT}\n\n'
 )
@@ -98,7 +154,104 @@ INTENT_DETAIL: Final[dict[str, Any]] = INTENT | {
 }
 TRANSACTION: Final[dict[str, Any]] = {
     "intent_id": "alpha/swap/1/1/0",
+    "nonce": 4,
     "state": "BROADCAST",
+    "transaction_hash": HASH,
+    "action": "bump",
+    "note": "sent to 2 endpoints",
+}
+CHAIN_RELEASED: Final[dict[str, Any]] = {
+    "chain_id": 138,
+    "cleared": True,
+    "problem": {
+        "code": "outcome_unknown",
+        "message": "block 90 is another now",
+        "field": None,
+        "value": None,
+        "limit": None,
+        "actual": None,
+        "headroom": None,
+        "next_action": "look at the deals, then release the chain",
+    },
+}
+BINDING: Final = "cd" * 32
+ASKED_OF_DESK: Final[dict[str, Any]] = {
+    "needed": 1,
+    "group": None,
+    "initiator": "trader",
+    "value_usd8": "210000000000000",
+    "request_digest": "ab" * 32,
+    "policy_version": 1,
+    "prediction_digest": "ef" * 32,
+    "binding_digest": BINDING,
+    "expires_at": "2026-11-28T16:00:00Z",
+    "given": [
+        {"approver": "approver-1", "on_behalf_of": None, "at": _AT, "why": "looked at the dry run"}
+    ],
+    "rejected": None,
+    "missing": 0,
+}
+_OWNERS: Final[dict[str, Any]] = {
+    "proposal": {
+        "deal_id": "alpha",
+        "bank": "bank-one",
+        "request_digest": "ab" * 32,
+        "number": 1,
+        "transaction": {
+            "chain_id": 138,
+            "safe": TREASURY,
+            "to": ACCOUNT,
+            "value": "700000000000000000000",
+            "data": "0x",
+            "operation": 0,
+            "safe_tx_gas": "0",
+            "base_gas": "0",
+            "gas_price": "0",
+            "gas_token": None,
+            "refund_receiver": None,
+            "nonce": "3",
+        },
+        "transaction_hash": HASH,
+        "threshold": 2,
+        "owners": [ACCOUNT, TREASURY],
+        "value_usd8": "210000000000000",
+        "together_usd8": "210000000000000",
+        "since_block": 90,
+        "expires_at": "2026-11-28T16:00:00Z",
+    },
+    "signed": [{"owner": ACCOUNT, "who": "approver-1", "at": _AT}],
+    "note": "",
+}
+ASKED_OF_OWNERS: Final[dict[str, Any]] = {
+    "deal_id": "alpha",
+    "approval": _OWNERS,
+    "needed": 1,
+    "missing": [TREASURY],
+}
+APPROVALS: Final[dict[str, Any]] = {
+    "deal_id": "alpha",
+    "status": "AWAITING_APPROVAL",
+    "desk": ASKED_OF_DESK | {"given": [], "missing": 1},
+    "approval": None,
+    "needed": None,
+    "missing": None,
+    "source": "records",
+    "as_of": _AT,
+    "age_seconds": 2.5,
+}
+OWNER_SIGNATURE: Final[dict[str, Any]] = {
+    "owner": ACCOUNT,
+    "signature": "0x" + "1b" * 65,
+    "transaction_hash": HASH,
+}
+HALT: Final[dict[str, Any]] = {
+    "scope": "bank=bank-one",
+    "state": "HALTED",
+    "who": "risk-1",
+    "why": "volatile market",
+    "since": _AT,
+    "set_by": ["risk-1"],
+    "version": 1,
 }
 CHAINS: Final[dict[str, Any]] = {
     "source": "records",

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from domain.chains import ChainProfile
 from domain.errors import InvalidConfiguration
+from domain.identifiers import ChainId
 from domain.identity import Caller
 from domain.views import DealView
 from starters.access.changes import Users
@@ -20,14 +21,19 @@ from starters.api.settings import ApiSettings
 from starters.cli.temporal import web_link
 from starters.control.audit import AuditTrail
 from starters.control.batches import Batches
+from starters.control.chains import ChainDesk
 from starters.control.commands import CommandStore
 from starters.control.custody import KeyDesk
 from starters.control.database import ControlDatabase
 from starters.control.desk import DealDesk
+from starters.control.dry_runs import DryRunDesk
+from starters.control.giving import Giving
+from starters.control.halts import HaltDesk
 from starters.control.operations import OperationDesk
 from starters.control.policies import PolicyBook
 from starters.control.previews import Previews
 from starters.control.schedules import ScheduleDesk
+from starters.control.transactions import TransactionDesk
 from starters.deals.chains import ChainsReader
 from starters.deals.client import DealClient
 from starters.deals.operations import OperationClient, OperationsReader
@@ -98,6 +104,27 @@ class Services:
     def desk(self) -> DealDesk:
         """Deals as a caller may see and change them."""
         return DealDesk(self.deals, self.records, self.commands)
+
+    @cached_property
+    def transaction_desk(self) -> TransactionDesk:
+        """The engine's records as a caller may see them, and acting on what is out."""
+        return TransactionDesk(self.desk, self.transactions)
+
+    @cached_property
+    def dry_runs(self) -> DryRunDesk:
+        """What deals would do, and how they would be decided."""
+        return DryRunDesk(self.temporal.client, self.reading.connection)
+
+    @cached_property
+    def halts(self) -> HaltDesk:
+        """What is halted; it needs Postgres alone."""
+        return HaltDesk(self.control, self.reading.connection)
+
+    @property
+    def chain_desk(self) -> ChainDesk:
+        """What callers may do for the chains that there are profiles of by now."""
+        known = {ChainId(chain_id): profile for chain_id, profile in self.profiles.items()}
+        return ChainDesk(Giving(self.temporal.client, self.commands), known)
 
     @cached_property
     def policies(self) -> PolicyBook:

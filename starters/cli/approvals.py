@@ -9,6 +9,7 @@ import typer
 from starters.cli.options import (
     CommandIdOption,
     DealIdArgument,
+    OptionalDealId,
     OutputOption,
     ReasonOption,
     YesOption,
@@ -49,12 +50,26 @@ def add_commands(app: typer.Typer) -> None:
     app.command()(reject)
 
 
-def approvals(deal_id: DealIdArgument, output: OutputOption = None) -> None:
-    """Show what the desk and a Safe's owners are asked for, who has said what, what is missing."""
-    from domain.identifiers import DealId
-    from starters.cli.desk_approvals import show_approvals
+def approvals(
+    deal_id: OptionalDealId = None,
+    *,
+    limit: Annotated[int, typer.Option(help="Without ID: at most that many, up to 500.")] = 50,
+    cursor: Annotated[
+        str | None, typer.Option(help="Without ID: next_cursor of the page before.")
+    ] = None,
+    output: OutputOption = None,
+) -> None:
+    """Show what the desk and a Safe's owners are asked for, who has said what, what is missing.
 
-    run_async(show_approvals(DealId(deal_id), settled(output)))
+    Without ID: the deals that wait, newest first.
+    """
+    from domain.identifiers import DealId
+    from starters.cli.desk_approvals import list_approvals, show_approvals
+
+    if deal_id is None:
+        run_async(list_approvals(limit, cursor, settled(output)))
+    else:
+        run_async(show_approvals(DealId(deal_id), settled(output)))
 
 
 def approve(  # noqa: PLR0913 - the options of the command

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from starters.cli.options import OutputOption, ReasonOption, YesOption
+from starters.cli.options import CommandIdOption, OutputOption, ReasonOption, YesOption
 from starters.cli.output import settled
 from starters.cli.process import run_async
 
@@ -34,6 +34,7 @@ def status(
 def release(
     chain: Annotated[str, typer.Argument(metavar="CHAIN", help="The chain's id.")],
     reason: ReasonOption,
+    command_id: CommandIdOption = None,
     *,
     yes: YesOption = False,
     output: OutputOption = None,
@@ -41,4 +42,4 @@ def release(
     """Let a latched chain be signed for again, after having looked at it."""
     from starters.cli.chain_release import release as run
 
-    run_async(run(chain, reason, settled(output), sure=yes))
+    run_async(run(chain, reason, command_id, settled(output), sure=yes))

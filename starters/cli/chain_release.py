@@ -1,11 +1,11 @@
 """`deal chain release`: a person says that a chain may be signed for again."""
 
+from uuid import uuid4
+
 import typer
 from rich.text import Text
 
-from activities.transactions.interface import ChainReleased, ReleaseChain
-from domain.errors import NotFound
-from domain.identifiers import ChainId
+from activities.transactions.interface import ChainReleased
 from domain.identity import Permission
 from starters.cli.chain_status import read_views
 from starters.cli.chain_view import ChainView
@@ -14,30 +14,27 @@ from starters.cli.output import Output, print_json, show
 from starters.cli.session import caller, chains, load_settings
 from starters.cli.show import parse_chain_id
 from starters.cli.tables import problem_facts
-from starters.deals.releasing import release_chain
-from workers.runtime.connect import connect
+from starters.cli.temporal import open_chain_desk
 
 
-async def release(chain: str, reason: str, output: Output, *, sure: bool) -> None:
+async def release(
+    chain: str, reason: str, command_id: str | None, output: Output, *, sure: bool
+) -> None:
     """Ask whether it is meant, have the latch cleared, and print what it was."""
     chain_id = parse_chain_id(chain)
     check_reason(reason)
     if not sure:
         require_terminal("release", "what is signed")
     who = await caller(Permission.CHAIN_RELEASE)
-    (view,) = await read_views(chains(load_settings()), chain_id)
-    if view.name is None:
-        raise NotFound(
-            f"chain {chain_id} is not configured",
-            field="chain",
-            value=chain_id,
-            next_action="choose one of the chains of `deal config check`",
-        )
-    if not sure and not _confirmed(view):
-        typer.echo("nothing was changed", err=True)
-        raise typer.Exit(1)
-    order = ReleaseChain(chain_id=ChainId(chain_id), who=who.who, why=reason.strip())
-    _print(await release_chain(await connect(), order), output)
+    desk = open_chain_desk(load_settings())
+    desk.check(who, chain_id)
+    if not sure:
+        (view,) = await read_views(chains(load_settings()), chain_id)
+        if not _confirmed(view):
+            typer.echo("nothing was changed", err=True)
+            raise typer.Exit(1)
+    given = command_id or str(uuid4())
+    _print(await desk.release(who, chain_id, reason.strip(), command_id=given), output)
 
 
 def _confirmed(view: ChainView) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 from domain.deals import commands_for
 from domain.views import DealView
-from starters.cli.predictions import comparison_document
+from starters.deals.comparing import comparison_document
 
 
 def deal_document(

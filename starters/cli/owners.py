@@ -22,6 +22,7 @@ from starters.cli.session import caller, load_config_settings, load_settings
 from starters.cli.temporal import open_desk
 from starters.cli.verification import Verified, proposed, verify
 from starters.cli.witness import look
+from starters.control.approvals import AskedOfOwners
 from workers.runtime.profiles import load_profiles
 from workflows.deal.messages import OwnerMessage, RejectionMessage
 
@@ -162,13 +163,6 @@ def _explain(verified: Verified) -> None:
 
 def _print(view: DealView, approval: Approval, output: Output) -> None:
     if output is Output.JSON:
-        print_json(
-            {
-                "deal_id": view.request.deal_id,
-                "approval": approval.model_dump(mode="json"),
-                "needed": approval.needed,
-                "missing": list(approval.missing),
-            }
-        )
+        print_json(AskedOfOwners.of(view.request.deal_id, approval).model_dump(mode="json"))
     else:
         show(tables.approval_facts(approval))

@@ -1,6 +1,6 @@
-"""Predictions as tables and JSON documents."""
+"""Predictions as tables."""
 
-from typing import Any, Final
+from typing import Final
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -20,20 +20,6 @@ _NAMES: Final = {
     "duration_seconds": "duration",
     "profit_usd8": "profit",
 }
-
-
-def comparison_document(comparison: Comparison) -> list[dict[str, Any]]:
-    """Figure by figure; amounts that JavaScript would round are text."""
-    return [
-        {
-            "name": each.name,
-            "predicted": str(each.predicted),
-            "realised": str(each.realised),
-            "difference": str(each.difference),
-            "ratio": None if each.ratio is None else str(each.ratio),
-        }
-        for each in comparison.differences
-    ]
 
 
 def steps_table(steps: tuple[StepFigures, ...]) -> Table:

@@ -21,22 +21,22 @@ from starters.cli.follow import follow, show_link
 from starters.cli.formats import GWEI_DECIMALS
 from starters.cli.output import Output, print_json, show
 from starters.cli.session import caller, load_config_settings, load_settings
-from starters.cli.temporal import open_client, open_desk, web_link
-from starters.deals.dry_runs import dry_run
+from starters.cli.temporal import open_client, open_desk, open_dry_runs, web_link
 from starters.deals.launch import check_request
-from workers.runtime.connect import connect, silent_runtime
 
 STARTED: Final = "started from the command line"
 _WHOLE_NUMBERS: Final = ("chain_id", "cycles")
 
 
 async def run_dry(options: dict[str, str | None], file: Path | None, output: Output) -> None:
-    """Print what a deal would do, or raise what it would be refused for; nothing is kept."""
+    """Print what a deal would do and how it would be decided; raise what it would be refused for.
+
+    Nothing is kept.
+    """
     request = parse_request(options, file)
     check_request(request, load_config_settings().config_dir)
     who = await caller(Permission.DEALS_START)
-    result = await dry_run(await connect(runtime=silent_runtime()), request, who)
-    print_dry_run(request, result, output)
+    print_dry_run(await open_dry_runs(load_settings()).run(who, request), output)
 
 
 async def start(  # noqa: PLR0913 - the options of the command

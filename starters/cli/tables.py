@@ -200,7 +200,10 @@ def problem_facts(problem: Problem) -> Table:
 
 def source_line(view: DealView, *, from_workflow: bool, now: datetime) -> Text | None:
     """Say so where the answer is not the workflow's own."""
-    if from_workflow:
-        return None
-    old = formats.age(now - view.updated_at)
+    return None if from_workflow else recorded_line(view.updated_at, now)
+
+
+def recorded_line(changed_at: datetime, now: datetime) -> Text:
+    """Say that the records answer, and how old that is."""
+    old = formats.age(now - changed_at)
     return Text(f"from the records, last changed {old} ago", style="yellow")

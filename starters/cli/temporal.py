@@ -2,17 +2,22 @@
 
 from typing import Final
 
+from temporalio.client import Client
 from temporalio.envconfig import ClientConfig
 
 from domain.errors import Unavailable
 from domain.identifiers import DealId
+from starters.control.chains import ChainDesk
 from starters.control.commands import CommandStore
 from starters.control.database import ControlDatabase
 from starters.control.desk import DealDesk
+from starters.control.dry_runs import DryRunDesk
+from starters.control.giving import Giving
 from starters.deals.client import DealClient
 from starters.deals.database import single_connection
 from starters.deals.reading import RecordsReader
 from workers.runtime.connect import connect, silent_runtime
+from workers.runtime.profiles import load_profiles
 from workers.runtime.settings import ClientSettings
 from workflows.deal.workflow import workflow_id
 
@@ -21,7 +26,7 @@ _DEFAULT_NAMESPACE: Final = "default"
 
 async def open_client() -> DealClient:
     """Connect to Temporal; raises `Unavailable`."""
-    return DealClient(await connect(runtime=silent_runtime()))
+    return DealClient(await _connected())
 
 
 def open_desk(settings: ClientSettings) -> DealDesk:
@@ -29,6 +34,23 @@ def open_desk(settings: ClientSettings) -> DealDesk:
     reading = single_connection(settings.database_url.get_secret_value())
     commands = CommandStore(ControlDatabase.at(settings.control_database()), reading)
     return DealDesk(open_client, RecordsReader(reading), commands)
+
+
+def open_chain_desk(settings: ClientSettings) -> ChainDesk:
+    """What people do for chains; it connects when it is asked."""
+    reading = single_connection(settings.database_url.get_secret_value())
+    commands = CommandStore(ControlDatabase.at(settings.control_database()), reading)
+    return ChainDesk(Giving(_connected, commands), load_profiles(settings.config_dir))
+
+
+def open_dry_runs(settings: ClientSettings) -> DryRunDesk:
+    """Dry runs; it connects when it is asked."""
+    reading = single_connection(settings.database_url.get_secret_value())
+    return DryRunDesk(_connected, reading)
+
+
+async def _connected() -> Client:
+    return await connect(runtime=silent_runtime())
 
 
 async def open_client_if_up() -> DealClient | None:

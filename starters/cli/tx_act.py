@@ -12,17 +12,16 @@ import typer
 
 from activities.transactions.interface import Action, TransactionView
 from domain.errors import WaitTimedOut
-from domain.identifiers import DealId
 from domain.identity import Permission
 from starters.cli.control import check_reason, require_terminal
 from starters.cli.output import Output, console, print_json, show
-from starters.cli.session import caller, load_settings, require_deal, transactions
+from starters.cli.session import caller, load_settings, transactions
 from starters.cli.temporal import open_desk
 from starters.cli.tx_show import intent_document, print_intent
 from starters.cli.tx_tables import action_facts
+from starters.control.transactions import TransactionDesk
 from starters.deals.acting import check_action, ensure_fulfilled, follow
 from starters.deals.transactions import IntentDetail, TransactionsReader
-from workflows.deal.messages import TransactionMessage
 
 _WHAT: Final = "a transaction"
 
@@ -48,17 +47,18 @@ async def act(order: Order, output: Output) -> None:
     settings = load_settings()
     who = await caller(Permission.TX_ACT)
     reader = transactions(settings)
-    intent = await reader.find(order.intent)
-    await require_deal(who, DealId(intent.deal_id), settings)
+    desk = TransactionDesk(open_desk(settings), reader)
+    intent = await desk.find(who, order.intent, Permission.TX_ACT)
     check_action(order.action, intent)
     if not order.sure and not _confirmed(order.action, intent):
         typer.echo("nothing was changed", err=True)
         raise typer.Exit(1)
-    message = TransactionMessage(
-        intent_id=intent.intent_id, action=order.action, who=who.who, why=order.reason
-    )
-    view = await open_desk(settings).transact(
-        who, intent.deal_id, message, command_id=order.command_id or str(uuid4())
+    view = await desk.act(
+        who,
+        intent.intent_id,
+        order.action,
+        order.reason,
+        command_id=order.command_id or str(uuid4()),
     )
     _print_view(view, output, line=order.wait)
     if order.wait:

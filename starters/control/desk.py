@@ -7,23 +7,27 @@ workflow, where the same id names the update, so that giving it again is giving 
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any, Final, TypeVar
+from typing import Any
 
-from activities.transactions.interface import TransactionView
+from activities.transactions.interface import Action, TransactionView
 from domain.approvals import Approval
-from domain.commands import CommandKind, CommandState, NewCommand, RecordedCommand
-from domain.deals import Command, DealRequest
-from domain.desk_approvals import DeskApproval
-from domain.errors import DealError, OutcomeUnknown, Unavailable, error_from
+from domain.commands import CommandKind, NewCommand
+from domain.deals import Command, DealRequest, DealStatus
+from domain.desk_approvals import DeskApproval, not_awaited
+from domain.errors import Unavailable
 from domain.identifiers import BankId, DealId
 from domain.identity import Caller, Permission
 from domain.launches import Launch
 from domain.views import DealView
+from starters.control.approvals import Approvals, ApprovalsPage
 from starters.control.commands import CommandStore
+from starters.control.giving import Giving, heard
+from starters.deals.acting import check_action
 from starters.deals.client import DealClient
 from starters.deals.failures import not_found
 from starters.deals.launch import launch, newest_view
 from starters.deals.reading import DealFilter, DealPage, RecordsReader
+from starters.deals.transactions import IntentDetail
 from workflows.deal.messages import (
     AdoptMessage,
     ApprovalMessage,
@@ -37,11 +41,6 @@ from workflows.deal.messages import (
 Clients = Callable[[], Awaitable[DealClient]]
 """Connects to Temporal; raises `Unavailable`."""
 
-A = TypeVar("A", DealView, TransactionView, Approval, DeskApproval)
-
-QUEUED: Final = frozenset({CommandKind.CANCEL, CommandKind.UNWIND})
-"""What is done when Temporal returns; it brings funds home, so it is never too late for it."""
-
 
 class DealDesk:
     """Deals as a caller may see and change them. Raises the domain's errors only.
@@ -54,7 +53,7 @@ class DealDesk:
         """Talk to workflows by these clients, read those records, write commands down there."""
         self._clients = clients
         self._records = records
-        self._commands = commands
+        self._giving = Giving(clients, commands)
 
     # -- reading --------------------------------------------------------------------------------
 
@@ -68,6 +67,26 @@ class DealDesk:
     async def page(self, caller: Caller, chosen: DealFilter) -> DealPage:
         """Return one page of the caller's banks' deals."""
         return await self._records.page(for_caller(caller, chosen))
+
+    async def approvals(self, caller: Caller, deal_id: DealId) -> Approvals:
+        """Return what the desk and the owners are asked for of a deal, and who has said what."""
+        view, fresh = await self.view(caller, deal_id)
+        return Approvals.of(view, from_workflow=fresh)
+
+    async def asked(self, caller: Caller, deal_id: DealId) -> DeskApproval:
+        """Return what an approver is asked for. Raises `PolicyDenied` if nobody is."""
+        caller.require(Permission.DEALS_APPROVE)
+        view, _ = await self.view(caller, deal_id)
+        if view.desk_approval is None:
+            raise not_awaited(view.status)
+        return view.desk_approval
+
+    async def waiting(self, caller: Caller, chosen: DealFilter) -> ApprovalsPage:
+        """Return one page of the caller's banks' deals that wait for approvals, by the records."""
+        asked = replace(chosen, statuses=(DealStatus.AWAITING_APPROVAL,))
+        page = await self.page(caller, asked)
+        found = [Approvals.of(view, from_workflow=False) for view in page.deals]
+        return ApprovalsPage(approvals=tuple(found), next_cursor=page.next_cursor)
 
     # -- changing -------------------------------------------------------------------------------
 
@@ -93,7 +112,7 @@ class DealDesk:
             _ensure_visible(caller, view)
             return view
 
-        return _heard(await self._given(caller, command, hand_over, DealView))
+        return heard(await self._giving.give(caller, command, hand_over, DealView))
 
     async def give(  # noqa: PLR0913 - what a command is made of
         self,
@@ -125,21 +144,29 @@ class DealDesk:
             return await client.command(deal_id, command, message, command_id)
 
         new = _about(kind, deal_id, bank, message.model_dump(mode="json"), why, command_id)
-        return await self._given(caller, new, hand_over, DealView)
+        return await self._giving.give(caller, new, hand_over, DealView)
 
     async def transact(
-        self, caller: Caller, deal_id: DealId, message: TransactionMessage, *, command_id: str
+        self, caller: Caller, intent: IntentDetail, action: Action, why: str, *, command_id: str
     ) -> TransactionView:
-        """Act on one transaction of a deal, in the caller's name."""
+        """Act on one transaction of a deal, as the records have it, in the caller's name.
+
+        Raises `NotAllowed` if nothing can be done for it any more, `LimitExceeded` (the fee would
+        be above the cap) and `OutcomeUnknown`.
+        """
+        deal_id = intent.deal_id
         bank = await self._bank(caller, Permission.TX_ACT, deal_id)
-        message = message.model_copy(update={"who": caller.who, "via": caller.via})
+        message = TransactionMessage(
+            intent_id=intent.intent_id, action=action, who=caller.who, why=why, via=caller.via
+        )
 
         async def hand_over(client: DealClient) -> TransactionView:
+            check_action(action, intent)
             return await client.transact(deal_id, message, command_id)
 
         body = message.model_dump(mode="json")
         new = _about(CommandKind.TRANSACT, deal_id, bank, body, message.why, command_id)
-        return _heard(await self._given(caller, new, hand_over, TransactionView))
+        return heard(await self._giving.give(caller, new, hand_over, TransactionView))
 
     async def decide(  # noqa: PLR0913 - what a decision is made of
         self,
@@ -147,15 +174,17 @@ class DealDesk:
         deal_id: DealId,
         *,
         reject: bool,
-        binding_digest: str,
+        binding_digest: str | None = None,
         why: str,
         command_id: str,
     ) -> DeskApproval:
         """Approve or reject a deal for the desk: exactly what the digest stands for.
 
-        Whether it counts is for the database to say, by this command: `PolicyDenied` tells why it
-        does not.
+        Without one it is what the deal waits for now. Whether it counts is for the database to
+        say, by this command: `PolicyDenied` tells why it does not.
         """
+        if binding_digest is None:
+            binding_digest = (await self.asked(caller, deal_id)).binding_digest
         bank = await self._bank(caller, Permission.DEALS_APPROVE, deal_id)
         kind = CommandKind.REJECT if reject else CommandKind.APPROVE
         message = ApprovalMessage(
@@ -166,7 +195,7 @@ class DealDesk:
             return await client.decide(deal_id, message, command_id, reject=reject)
 
         new = _about(kind, deal_id, bank, message.model_dump(mode="json"), why, command_id)
-        return _heard(await self._given(caller, new, hand_over, DeskApproval))
+        return heard(await self._giving.give(caller, new, hand_over, DeskApproval))
 
     async def hear_owner(
         self, caller: Caller, deal_id: DealId, message: OwnerMessage, *, command_id: str
@@ -182,37 +211,9 @@ class DealDesk:
             return await client.hear_owner(deal_id, message, command_id)
 
         new = _about(kind, deal_id, bank, message.model_dump(mode="json"), why, command_id)
-        return _heard(await self._given(caller, new, hand_over, Approval))
+        return heard(await self._giving.give(caller, new, hand_over, Approval))
 
     # -- how ------------------------------------------------------------------------------------
-
-    async def _given(
-        self,
-        caller: Caller,
-        command: NewCommand,
-        hand_over: Callable[[DealClient], Awaitable[A]],
-        answer: type[A],
-    ) -> A | None:
-        recorded = await self._commands.record(caller, command)
-        if recorded.state is not CommandState.RECORDED:
-            return _again(recorded, answer)
-        try:
-            client = await self._clients()
-        except Unavailable as away:
-            if recorded.kind not in QUEUED:
-                await self._commands.refuse(caller, recorded, away.problem)
-                raise
-            await self._commands.queue(caller, recorded)
-            return None
-        try:
-            given = await hand_over(client)
-        except (OutcomeUnknown, Unavailable):
-            raise  # it stays recorded: the same id again finds out
-        except DealError as refused:
-            await self._commands.refuse(caller, recorded, refused.problem)
-            raise
-        await self._commands.apply(caller, recorded, given.model_dump(mode="json"))
-        return given
 
     async def _bank(self, caller: Caller, permission: Permission, deal_id: DealId) -> BankId:
         """The deal's bank, once the caller is allowed this for it."""
@@ -244,22 +245,6 @@ def _ensure_visible(caller: Caller, view: DealView) -> None:
     """Raise as if there were no such deal, if it is another bank's."""
     if not caller.principal.has_bank(view.request.bank):
         raise not_found(view.request.deal_id)
-
-
-def _heard(answer: A | None) -> A:
-    """The answer to what is never queued."""
-    if answer is None:
-        raise AssertionError
-    return answer
-
-
-def _again(recorded: RecordedCommand, answer: type[A]) -> A | None:
-    """Answer as the first time."""
-    if recorded.state is CommandState.QUEUED:
-        return None
-    if recorded.problem is not None:
-        raise error_from(recorded.problem)
-    return answer.model_validate(recorded.answer)
 
 
 def _about(  # noqa: PLR0913, PLR0917 - the parts of a command

@@ -27,6 +27,10 @@ _CHANGE: Final[LiteralString] = (
     "UPDATE control.halts SET state = %s, who = %s, why = %s WHERE scope = %s AND version = %s"  # noqa: S608 - likewise
     " RETURNING " + _COLUMNS
 )
+_DONE: Final[LiteralString] = (
+    "SELECT FROM audit.events WHERE subject_kind = 'halt' AND subject = %s AND command_id = %s"
+    " AND actor = %s LIMIT 1"
+)
 _TRIES: Final = 10
 """Each loses to somebody who has just changed the same halt; so many do not come at once."""
 
@@ -145,12 +149,17 @@ class HaltDesk:
         )
 
     async def _try(self, wish: _Wish) -> HaltChange | None:
-        """Change it once, in one transaction; None if somebody else was quicker."""
+        """Change it once, in one transaction; None if somebody else was quicker.
+
+        A command that has done so before does nothing, whatever others have done since.
+        """
         action = "halt.release" if wish.release else "halt.set"
         async with self._database.change(
             wish.caller, wish.why, wish.command_id, action=action
         ) as connection:
             before = await _row(connection, _FIND, (str(wish.scope),))
+            if before is not None and await _was_done(connection, wish):
+                return HaltChange(before, changed=False)
             _ensure_version(wish, before)
             stands = TradingState.ACTIVE if before is None else before.state
             if before is None and wish.release:
@@ -173,6 +182,14 @@ async def _row(
 ) -> Halt | None:
     row = await (await connection.execute(query, parameters)).fetchone()
     return None if row is None else halt_from(row)
+
+
+async def _was_done(connection: AsyncConnection[Any], wish: _Wish) -> bool:
+    """Whether the audit trail has a change of this scope by this command."""
+    if wish.command_id is None:
+        return False
+    asked = (str(wish.scope), wish.command_id, wish.caller.who)
+    return await (await connection.execute(_DONE, asked)).fetchone() is not None
 
 
 def _bank_of(scope: Scope) -> str:

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from activities.transactions.interface import TransactionView
+from activities.transactions.interface import Action, TransactionView
 from domain.deals import Command
 from domain.identifiers import DealId
 from domain.identity import Caller, Role
 from domain.views import DealView
 from starters.cli import session
 from starters.cli.main import app
+from starters.deals.transactions import IntentDetail
 from tests.control.people import caller
 from workflows.deal.messages import CommandMessage, TransactionMessage, UnwindMessage
 
@@ -85,10 +86,13 @@ class StandInDesk:
         return view
 
     async def transact(
-        self, caller: Caller, deal_id: DealId, message: TransactionMessage, *, command_id: str
+        self, caller: Caller, intent: IntentDetail, action: Action, why: str, *, command_id: str
     ) -> TransactionView:
-        assert message.who == caller.who
-        view: TransactionView = await self._client.transact(deal_id, message, command_id)
+        assert caller == MIA
+        message = TransactionMessage(
+            intent_id=intent.intent_id, action=action, who=caller.who, why=why, via=caller.via
+        )
+        view: TransactionView = await self._client.transact(intent.deal_id, message, command_id)
         return view
 
 

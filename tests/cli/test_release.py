@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
+import psycopg
 import pytest
 import pytest_asyncio
 from temporalio import workflow
@@ -12,13 +14,17 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities.transactions.interface import ChainReleased, ReleaseChain
-from domain.errors import NotAllowed, OutcomeUnknown, Problem
+from domain.errors import NotAllowed, OutcomeUnknown, Problem, Unavailable
 from domain.identifiers import ChainId
+from domain.identity import Caller, Role
 from starters.cli import chain_release
+from starters.cli import temporal as temporal_module
+from starters.control import chains as control_chains
 from starters.deals import releasing
 from starters.deals.releasing import release_chain
 from starters.local.temporal import ensure_temporal
-from tests.cli.conftest import Deal
+from tests.cli.conftest import MIA, Deal
+from tests.control.people import add_principal, caller
 from tests.support.codec import encrypting_converter
 from tests.support.postgres import Database
 from workflows.deal.workflow import TASK_QUEUE
@@ -111,18 +117,31 @@ class OneChain:
         )
 
 
+@pytest.fixture(scope="module")
+def people(database: Database) -> Database:
+    """The database, with whoever types in it."""
+    add_principal(database, MIA.who, *MIA.principal.roles)
+    return database
+
+
 @pytest.fixture
-def one_chain(deal: Deal, database: Database, monkeypatch: pytest.MonkeyPatch) -> OneChain:  # noqa: ARG001 - clears the environment first
+def one_chain(deal: Deal, people: Database, monkeypatch: pytest.MonkeyPatch) -> OneChain:  # noqa: ARG001 - clears the environment first
     """The command asks this stand-in."""
     stand_in = OneChain()
 
-    async def connect() -> object:
+    async def connect(**_: object) -> object:
         return object()
 
-    monkeypatch.setattr(chain_release, "connect", connect)
-    monkeypatch.setattr(chain_release, "release_chain", stand_in.release)
-    monkeypatch.setenv("DEAL_DATABASE_URL", database.role("deal_reader"))
+    monkeypatch.setattr(temporal_module, "connect", connect)
+    monkeypatch.setattr(control_chains, "release_chain", stand_in.release)
+    monkeypatch.setenv("DEAL_DATABASE_URL", people.role("deal_reader"))
+    monkeypatch.setenv("DEAL_CONTROL_DATABASE_URL", people.role("deal_control"))
     return stand_in
+
+
+def rows(database: Database, query: str, *parameters: object) -> list[tuple[Any, ...]]:
+    with psycopg.connect(database.owner) as connection:
+        return connection.execute(query.encode(), parameters).fetchall()
 
 
 def test_a_release_carries_who_and_why(deal: Deal, one_chain: OneChain) -> None:
@@ -157,4 +176,56 @@ def test_a_chain_nobody_knows_is_named(
 ) -> None:
     answer = deal("chain", "release", chain, "--why", "x", "--yes")
     assert (answer.code, answer.problem["code"], answer.problem["field"]) == (2, code, "chain")
+    assert one_chain.asked == []
+
+
+COMMAND = (
+    "SELECT kind, subject, principal_id, why, state, answer ->> 'cleared'"
+    " FROM control.commands WHERE command_id = %s"
+)
+AUDITED = (
+    "SELECT action, actor, why FROM audit.events WHERE subject_kind = 'command' AND subject = %s"
+    " ORDER BY sequence"
+)
+
+
+def test_a_release_is_written_down_before_and_after_it_is_done(
+    deal: Deal, one_chain: OneChain, people: Database
+) -> None:
+    release = ("chain", "release", "138", "--why", "restored", "--yes", "--command-id", "r-1")
+    first, again = deal(*release), deal(*release)
+    assert (first.code, again.code) == (0, 0)
+    assert first.document == again.document
+    assert len(one_chain.asked) == 1  # the same command is given once
+    told = ("chain.release", "138", "mia", "restored", "APPLIED", "true")
+    assert rows(people, COMMAND, "r-1") == [told]
+    audited = rows(people, AUDITED, "r-1")
+    assert [(actor, why) for _, actor, why in audited] == [("mia", "restored")] * 2
+    another = deal("chain", "release", "138", "--why", "else", "--yes", "--command-id", "r-1")
+    assert another.problem["code"] == "conflict"
+
+
+def test_a_refused_release_is_written_down_with_the_reason(
+    deal: Deal, one_chain: OneChain, people: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(**_: object) -> object:
+        raise Unavailable("Temporal is away", next_action="wait")
+
+    monkeypatch.setattr(temporal_module, "connect", away)
+    given = ("--why", "restored", "--yes", "--command-id", "r-2")
+    assert deal("chain", "release", "138", *given).problem["code"] == "unavailable"
+    (told,) = rows(people, COMMAND.replace("answer ->> 'cleared'", "problem ->> 'code'"), "r-2")
+    assert told[-2:] == ("REFUSED", "unavailable")
+    assert one_chain.asked == []
+
+
+def test_whoever_has_not_all_banks_releases_no_chain(
+    deal: Deal, one_chain: OneChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def known() -> Caller:
+        return caller("otto", Role.ONCALL, banks=("bank-one",))
+
+    monkeypatch.setattr("starters.cli.session.known_caller", known)
+    answer = deal("chain", "release", "138", "--why", "x", "--yes")
+    assert (answer.code, answer.problem["code"]) == (4, "forbidden")
     assert one_chain.asked == []

@@ -13,6 +13,7 @@ from activities.transactions.interface import Action, TransactionView
 from domain.deals import DealStatus
 from domain.errors import DealError, LimitExceeded, NotAllowed, OutcomeUnknown
 from domain.identifiers import DealId
+from domain.identity import Via
 from domain.transactions import IntentState
 from starters.cli import tx_act
 from starters.deals.acting import closed_deal
@@ -106,7 +107,9 @@ def test_a_command_carries_who_why_and_its_id(
     answer = act(deal, action, intent, "--command-id", "c-1")
     assert answer.code == 0
     assert (answer.document["action"], answer.document["note"]) == (action, "sent to 2 endpoints")
-    message = TransactionMessage(intent_id=intent, action=Action(action), who="mia", why="too slow")
+    message = TransactionMessage(
+        intent_id=intent, action=Action(action), who="mia", why="too slow", via=Via.CLI
+    )
     assert desk.told == [(intent.partition("/")[0], message, "c-1")]
     words = act(deal, action, intent, "-o", "table")
     assert "sent to 2 endpoints" in words.out

@@ -5,13 +5,16 @@ from typing import Final
 from fastapi import APIRouter
 
 from starters.api.routers import (
+    approvals,
     audit,
     batches,
     chains,
     commands,
     deals,
     delegations,
+    dry_runs,
     groups,
+    halts,
     identity,
     keys,
     operations,
@@ -26,6 +29,9 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     deals.router,
     commands.router,
     batches.router,
+    approvals.router,
+    dry_runs.router,
+    halts.router,
     transactions.router,
     chains.router,
     policy.router,

@@ -7,11 +7,12 @@ from fastapi import APIRouter, Path
 from pydantic import Field
 from starlette.responses import Response
 
+from activities.transactions.interface import ChainReleased
 from domain.chains import ChainProfile
-from domain.errors import NotFound
+from domain.errors import NotAllowed, NotFound
 from domain.identity import Permission
 from starters.api import examples
-from starters.api.asking import Asking, With
+from starters.api.asking import Asking, CommandIdOf, Why, With
 from starters.api.describing import endpoint
 from starters.api.documents import Records, answer
 from starters.api.entry import Entry
@@ -72,6 +73,26 @@ async def show_chain(_: Asking, services: With, chain_id: ChainPath) -> Response
     if chain_id not in views:
         raise unknown_chain(chain_id, views)
     return answer(views[chain_id])
+
+
+@endpoint(
+    router,
+    "POST",
+    "/chains/{chain_id}/release",
+    Permission.CHAIN_RELEASE,
+    Rate.LAUNCH,
+    answer=ChainReleased,
+    example=examples.CHAIN_RELEASED,
+    body_example={"reason": "the node was restored, and the deals were looked at"},
+    failures=(NotFound, NotAllowed),
+)
+async def release_chain(
+    caller: Asking, services: With, command_id: CommandIdOf, chain_id: ChainPath, why: Why
+) -> Response:
+    """Let a latched chain be signed for again, after having looked at it; for every bank."""
+    return answer(
+        await services.chain_desk.release(caller, chain_id, why.reason, command_id=command_id)
+    )
 
 
 async def read_chains(services: Services) -> dict[int, ChainDocument]:

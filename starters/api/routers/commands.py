@@ -30,7 +30,7 @@ from starters.api.entry import Entry
 from starters.api.limiting import Rate
 from starters.api.routers.deals import document_of
 from starters.api.services import Services
-from starters.control.desk import QUEUED
+from starters.control.giving import QUEUED
 from starters.deals.launch import check_request
 
 router = APIRouter(route_class=Entry, tags=["deals"])
@@ -40,7 +40,7 @@ _Name = Annotated[str, Field(pattern=NAME)]
 _Decimal = Annotated[str, Field(pattern=_DECIMAL)]
 
 
-class StartBody(BaseModel):
+class RequestBody(BaseModel):
     """What a trader asks for. Ratios and ETH are decimal text: "0.30" is 30 %."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -55,12 +55,17 @@ class StartBody(BaseModel):
     cycles: Annotated[int | None, Field(strict=True, ge=1, le=20)] = None
     mode: ExecutionMode | None = None
     max_fee_per_gas_wei: Annotated[str | None, Field(pattern=r"^[1-9][0-9]{0,30}$")] = None
-    reason: Annotated[str, Field(min_length=1, max_length=500, pattern=REASON)] = "a new deal"
 
     def request(self) -> DealRequest:
         """The deal; raises `InvalidInput` for what no deal can be."""
         fields: dict[str, Any] = self.model_dump(exclude_none=True, exclude={"reason"})
         return DealRequest.parse(**fields)
+
+
+class StartBody(RequestBody):
+    """The same, and why."""
+
+    reason: Annotated[str, Field(min_length=1, max_length=500, pattern=REASON)] = "a new deal"
 
 
 class QueuedDocument(Document):
@@ -89,14 +94,20 @@ async def start_deal(
 ) -> Response:
     """Start a deal, once; it is answered as soon as it is admitted or denied."""
     caller.require(Permission.DEALS_START, body.bank)
+    request = checked(services, body)
+    view = await services.desk.start(caller, request, why=body.reason, command_id=command_id)
+    return answer(document_of(services, view, from_workflow=True), 201)
+
+
+def checked(services: Services, body: RequestBody) -> DealRequest:
+    """The request, if a chain of ours can run it; raises `InvalidInput` and `NotFound`."""
     request = body.request()
     try:
         check_request(request, services.settings.config_dir)
     except InvalidConfiguration as error:  # no chain of ours runs this
         problem = error.problem.model_copy(update={"code": InvalidInput.code})
         raise InvalidInput.from_problem(problem) from None
-    view = await services.desk.start(caller, request, why=body.reason, command_id=command_id)
-    return answer(document_of(services, view, from_workflow=True), 201)
+    return request
 
 
 class UnwindBody(Why):

@@ -6,10 +6,11 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
+from activities.transactions.interface import Action, TransactionView
 from domain.chains import ChainProfile
-from domain.errors import NotFound
+from domain.errors import Halted, LimitExceeded, NotAllowed, NotFound
 from domain.identifiers import Address, eip55
-from domain.identity import Caller, Permission
+from domain.identity import Permission
 from domain.transactions import IntentState
 from starters.api import examples
 from starters.api.asking import (
@@ -17,23 +18,22 @@ from starters.api.asking import (
     NAME,
     Asking,
     ChainQuery,
+    CommandIdOf,
     CursorQuery,
     LimitQuery,
+    Why,
     With,
-    see,
 )
 from starters.api.describing import endpoint
 from starters.api.documents import NextCursor, Records, answer
 from starters.api.entry import Entry
 from starters.api.limiting import Rate
-from starters.api.services import Services
 from starters.deals.calldata import call_text
 from starters.deals.transactions import (
     IntentCursor,
     IntentDetail,
     IntentFilter,
     IntentSummary,
-    unknown_transaction,
 )
 
 router = APIRouter(route_class=Entry, tags=["transactions"])
@@ -124,7 +124,7 @@ async def list_transactions(  # noqa: PLR0913 - the filters
 )
 async def show_transaction(caller: Asking, services: With, intent_id: IntentPath) -> Response:
     """Show a transaction: nonce, fees, every attempt, its receipt, and its call in words."""
-    intent = await visible(services, caller, intent_id)
+    intent = await services.transaction_desk.find(caller, intent_id)
     names = _names(intent, services.profiles.get(intent.chain_id))
     return answer(
         TransactionDocument.model_construct(
@@ -136,12 +136,45 @@ async def show_transaction(caller: Asking, services: With, intent_id: IntentPath
     )
 
 
-async def visible(services: Services, caller: Caller, name: str) -> IntentDetail:
-    """The transaction. Raises `NotFound` for that of another bank's deal, too."""
-    intent = await services.transactions.find(name)
-    if not caller.principal.all_banks:
-        see(caller, intent.bank or "", unknown_transaction(name))
-    return intent
+def _add(action: Action, rate: Rate, words: str) -> None:
+    async def act(
+        caller: Asking, services: With, command_id: CommandIdOf, intent_id: IntentPath, why: Why
+    ) -> Response:
+        return answer(
+            await services.transaction_desk.act(
+                caller, intent_id, action, why.reason, command_id=command_id
+            )
+        )
+
+    act.__name__ = f"{action}_transaction"
+    act.__doc__ = words
+    endpoint(
+        router,
+        "POST",
+        f"/transactions/{{intent_id:path}}/{action}",
+        Permission.TX_ACT,
+        rate,
+        answer=TransactionView,
+        example=examples.TRANSACTION | {"action": action},
+        body_example=examples.REASON,
+        failures=(NotFound, NotAllowed, LimitExceeded, Halted),
+    )(act)
+
+
+for _action, _rate, _words in (
+    (Action.REBROADCAST, Rate.CHANGE, "Send a transaction's signed bytes again, as they are."),
+    (
+        Action.BUMP,
+        Rate.CHANGE,
+        "Outbid a transaction that waits: the same call at the same nonce, for a higher fee.",
+    ),
+    (
+        Action.CANCEL,
+        Rate.SAFETY,
+        "Try to put a no-op in a transaction's place; whichever is mined first counts.",
+    ),
+):
+    _add(_action, _rate, _words)
 
 
 def _account(text: str) -> Address:
