@@ -192,8 +192,8 @@ async def test_nothing_is_written_however_often_it_is_asked(
     assert {report.outlook.allowed for report in reports} == {True}
     with psycopg.connect(control.owner) as connection:
         for table in ("control.commands", "control.admissions", "deals.reservations"):
-            (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone() or ()  # noqa: S608 - our own names
-            assert count == 0, table
+            rows = connection.execute(f"SELECT 1 FROM {table}").fetchall()  # noqa: S608 - our own names
+            assert rows == [], table
 
 
 async def test_a_halt_comes_before_the_policy(desk: DryRunDesk, control: Database) -> None:
