@@ -7,16 +7,18 @@ import sys
 from pathlib import Path
 from typing import Final, NoReturn
 
+from domain import errors as of_all
 from domain.denials import MEANINGS, Denial
 from domain.errors import DealError, errors_by_code
+from starters.api import refusals
 
 GUIDES: Final = Path(__file__).resolve().parents[1] / "docs" / "guides"
 
 _HEAD: Final = """\
 # Why something is refused: codes
 
-Written by `python -m starters.documents denials` from `domain/denials.py` and
-`domain/errors.py`; a test compares.
+Written by `python -m starters.documents denials` from `domain/denials.py`, `domain/errors.py` and
+`starters/api/refusals.py`, which only the HTTP API has; a test compares.
 
 A refusal has a stable `code`, and says the `limit`, the `actual` value, the `headroom` where there
 is one, and the `next_action`. The same object is the answer of the command line (`-o json`), the
@@ -36,6 +38,10 @@ _ERRORS: Final = """
 """
 
 
+_TOLD_OF: Final = frozenset({of_all.__name__, refusals.__name__})
+"""Where the errors are that the page tells of, whatever else the process has loaded."""
+
+
 def denials_page() -> str:
     """The page of all codes, in Markdown."""
     denials = "".join(
@@ -47,7 +53,7 @@ def denials_page() -> str:
     errors = "".join(
         f"| `{code}` | {kind.exit_code} | {_yes(kind.retryable)} | {_sentence(kind)} |\n"
         for code, kind in sorted(errors_by_code().items())
-        if code not in named
+        if code not in named and kind.__module__ in _TOLD_OF
     )
     return _HEAD + denials + _ERRORS + errors
 

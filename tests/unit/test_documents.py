@@ -1,5 +1,6 @@
 """Pages that are written from the code are as the code is."""
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from domain.denials import Denial
+from domain.errors import DealError, errors_by_code
 from starters import documents
 
 
@@ -21,6 +23,22 @@ def test_every_denial_and_every_error_is_on_the_page() -> None:
     assert all(f"| `{denial}` |" in page for denial in Denial)
     assert "| `limit_exceeded` | 5 | no | A risk limit would be broken" in page
     assert "| `unavailable` | 1 | yes |" in page
+    assert "| `idempotency_key_reused` | 2 | no |" in page
+
+
+def test_the_page_is_the_same_whatever_else_is_loaded() -> None:
+    """A test's own error, or one of the local stack's, is none that a reader meets."""
+    before = documents.denials_page()
+
+    class Passing(DealError):
+        """Only here."""
+
+        code = "passing"
+
+    assert errors_by_code()["passing"] is Passing
+    assert documents.denials_page() == before
+    del Passing
+    gc.collect()  # or the other tests would meet it
 
 
 def test_the_command_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
