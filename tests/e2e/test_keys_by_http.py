@@ -45,6 +45,7 @@ def command(desk: Desk, kind: str) -> dict[str, Any]:
 
 
 async def test_a_rotation_is_done_once_and_is_in_the_trail_in_its_callers_name(desk: Desk) -> None:
+    assert (await desk.run()).status is DealStatus.COMPLETED  # so that something was signed
     async with asking(desk.stack) as api:
         before = (await api.get("viewer", "/keys", limit=1)).json()["generation"]
         body, key = {"rotations": ["seed", "wrapping"]} | WHY, str(uuid4())
