@@ -118,6 +118,16 @@ class MadeKey:
     key: ApiKey | None
 
 
+def require_banks(caller: Caller, banks: Iterable[str]) -> None:
+    """Raise `Forbidden` unless the caller looks after people of all these banks.
+
+    An admin of one bank could otherwise make himself a helper at another.
+    """
+    caller.require(Permission.USERS_WRITE)
+    for bank in banks:
+        caller.require(Permission.USERS_WRITE, bank)
+
+
 class Users:
     """The tables of people, as an admin changes them. Every method raises `Forbidden`.
 
@@ -140,7 +150,7 @@ class Users:
         command_id: str | None = None,
     ) -> Person:
         """Add somebody. Raises `Conflict` if the name or the subject was ever given before."""
-        caller.require(Permission.USERS_WRITE)
+        require_banks(caller, wanted.banks or ())
         fields = wanted.parameters(principal_id) | {"kind": kind}
         for field, nothing in (("name", ""), ("roles", []), ("banks", []), ("max_deal_usd8", 0)):
             fields[field] = nothing if fields[field] is None else fields[field]
@@ -163,8 +173,8 @@ class Users:
 
         Raises `NotFound`, `NotAllowed` for oneself, and `Outdated`.
         """
-        caller.require(Permission.USERS_WRITE)
-        await self._people.get(principal_id)
+        require_banks(caller, wanted.banks or ())
+        await self._of_callers_banks(caller, principal_id)
         fields = wanted.parameters(principal_id) | {"version": version}
         if await self._done(caller, "user.set", command_id) is None:
             async with self._change(caller, why, "user.set", command_id) as connection:
@@ -186,8 +196,7 @@ class Users:
 
         Raises `NotFound`, `NotAllowed` and `Outdated`.
         """
-        caller.require(Permission.USERS_WRITE)
-        before = await self._people.get(principal_id)
+        before = await self._of_callers_banks(caller, principal_id)
         action = "user.enable" if enable else "user.disable"
         if await self._done(caller, action, command_id) is None:
             _ensure_newest(version in {None, before.version}, principal_id, version)
@@ -215,8 +224,7 @@ class Users:
         People come by the identity provider where there is one: a key of theirs would go on
         opening when the provider has closed. Raises `NotAllowed`, `NotFound` and `InvalidInput`.
         """
-        caller.require(Permission.USERS_WRITE)
-        person = await self._people.get(principal_id)
+        person = await self._of_callers_banks(caller, principal_id)
         if person.kind is PrincipalKind.HUMAN and not people_have_keys:
             raise NotAllowed(
                 f"{principal_id} comes by the identity provider, and gets no key",
@@ -250,6 +258,8 @@ class Users:
     ) -> KeyRecord:
         """Let a key open nothing any more, at once and for good. Raises `NotFound`."""
         caller.require(Permission.USERS_WRITE)
+        record = await self._people.key_of(key_id)
+        await self._of_callers_banks(caller, record.principal_id)
         async with self._change(caller, why, "key.revoke", command_id) as connection:
             await connection.execute(_REVOKE, (key_id,))
         return await self._people.key_of(key_id)
@@ -308,8 +318,8 @@ class Users:
         command_id: str | None = None,
     ) -> GroupRecord:
         """Put somebody else into a group. Raises `NotFound` and `NotAllowed`."""
-        caller.require(Permission.USERS_WRITE)
-        await self._ensure_known(group_id, principal_id)
+        await self._of_callers_banks(caller, principal_id)
+        await self._people.group(group_id)
         if await self._done(caller, "group.join", command_id) is None:
             async with self._change(caller, why, "group.join", command_id) as connection:
                 await connection.execute(
@@ -328,8 +338,8 @@ class Users:
         command_id: str | None = None,
     ) -> GroupRecord:
         """Take somebody out of a group. Raises `NotFound`."""
-        caller.require(Permission.USERS_WRITE)
-        await self._ensure_known(group_id, principal_id)
+        await self._of_callers_banks(caller, principal_id)
+        await self._people.group(group_id)
         if await self._done(caller, "group.leave", command_id) is None:
             async with self._change(caller, why, "group.leave", command_id) as connection:
                 await connection.execute(
@@ -383,9 +393,15 @@ class Users:
                     raise no_such_delegation(delegation_id)
         return await self._people.delegation(delegation_id)
 
-    async def _ensure_known(self, group_id: GroupId, principal_id: PrincipalId) -> None:
-        await self._people.group(group_id)
-        await self._people.get(principal_id)
+    async def _of_callers_banks(self, caller: Caller, principal_id: PrincipalId) -> Person:
+        """Return somebody whom the caller may change: of no bank that is not his.
+
+        Raises `Forbidden`, and `NotFound`.
+        """
+        caller.require(Permission.USERS_WRITE)
+        person = await self._people.get(principal_id)
+        require_banks(caller, person.banks)
+        return person
 
     async def _done(self, caller: Caller, action: str, command_id: str | None) -> str | None:
         """What this command has changed already, though its answer may have been lost."""

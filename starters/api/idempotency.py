@@ -4,6 +4,7 @@ What keeps an effect from happening twice is the command's id, which is derived 
 answers here only spare the second asking. So an answer may be lost with the process that gave it.
 """
 
+import asyncio
 import hashlib
 import json
 import re
@@ -12,6 +13,7 @@ from typing import Any, Final, LiteralString
 from uuid import UUID, uuid4
 
 import psycopg
+import structlog
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -22,11 +24,14 @@ from domain.identity import PrincipalId
 from starters.api.refusals import BadRequest, KeyReused, RequestInProgress
 from starters.deals.database import Connections
 
+_log = structlog.get_logger(__name__)
+
 HEADER: Final = "Idempotency-Key"
 REPLAYED: Final = "Idempotency-Replayed"
 KEY_FORM: Final = r"[!-~]{16,128}"
 _KEY: Final = re.compile(KEY_FORM)
 _NONCE_BYTES: Final = 12
+_FORGET_SECONDS: Final = 3600
 
 _CLAIM: Final[LiteralString] = """
 INSERT INTO control.requests AS held (principal_id, key_hash, request_digest, holder, held_until)
@@ -143,8 +148,13 @@ class Requests:
         await self._row(_LET_GO, _names(held))
 
     async def forget_old(self) -> None:
-        """Remove the answers of more than a day ago."""
-        await self._row(_FORGET, {})
+        """Remove the answers of more than a day ago, now and every hour, for ever."""
+        while True:
+            try:
+                await self._row(_FORGET, {})
+            except Unavailable as error:
+                _log.warning("old answers are kept for now", **error.problem.model_dump())
+            await asyncio.sleep(_FORGET_SECONDS)
 
     async def _row(self, statement: LiteralString, values: dict[str, Any]) -> dict[str, Any] | None:
         try:

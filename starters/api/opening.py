@@ -14,6 +14,7 @@ from starters.api.limiting import RateLimits
 from starters.api.services import Authenticate, Services
 from starters.api.settings import ApiSettings
 from workers.runtime import checks
+from workers.runtime.background import beside
 from workers.runtime.connect import connect, silent_runtime
 from workers.runtime.health import Health
 from workers.runtime.process import BUILD_ID
@@ -49,7 +50,8 @@ async def open_services(
             authenticate=authenticate or _by_credential(settings, reading),
         )
         try:
-            yield services
+            async with beside(services.requests.forget_old()):
+                yield services
         finally:
             await followers.close()
 

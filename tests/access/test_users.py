@@ -233,3 +233,23 @@ def test_the_first_admin_comes_in_only_while_there_is_none(
     change(database, "UPDATE control.api_keys SET revoked_at = now()")
     deal("root", *again)
     assert deal("other", "whoami")["roles"] == ["admin"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("create", "eve", "--role", "admin", "--bank", "beta"),
+        ("create", "eve", "--role", "admin", "--bank", "*"),
+        ("set", "ann", "--bank", "alpha", "--bank", "beta"),
+        ("set", "otto", "--role", "viewer"),
+        ("disable", "otto"),
+        ("key", "create", "otto", "--show-key"),
+    ],
+)
+def test_an_admin_looks_after_people_of_his_own_banks_only(
+    deal: Deal, office: Database, arguments: tuple[str, ...]
+) -> None:
+    add_principal(office, "ann", "trader", banks=("alpha",))
+    add_principal(office, "otto", "trader", banks=("beta",))
+    told = deal("root", "users", *arguments, *WHY, fails=4)
+    assert (told["code"], told["field"], told["limit"]) == ("forbidden", "bank", "banks alpha")

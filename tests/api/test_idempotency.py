@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from uuid import uuid4
 
 import httpx
@@ -169,3 +170,42 @@ async def test_without_the_database_nothing_is_changed(api: Api, probe: Probe) -
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
     assert "Retry-After" in answer.headers
     assert probe.times == 0
+
+
+async def test_answers_are_forgotten_after_a_day(
+    api: Api, probe: Probe, database: Database
+) -> None:
+    """A server that starts removes them; what is younger, or is being worked on, stays."""
+    old, held, young = key(), key(), key()
+    async with api() as client:
+        for given in (old, held, young):
+            assert (await change(client, given)).status_code == 200
+    with psycopg.connect(database.owner) as connection:
+        aged = connection.execute(
+            "UPDATE control.requests SET created_at = clock_timestamp() - interval '25 hours'"
+            " WHERE key_hash = ANY (%s)",
+            ([hashed(old), hashed(held)],),
+        )
+        assert aged.rowcount == 2
+        connection.execute(
+            "UPDATE control.requests SET status = NULL, answer = NULL, holder = gen_random_uuid(),"
+            " held_until = clock_timestamp() + interval '1 hour' WHERE key_hash = %s",
+            (hashed(held),),
+        )
+
+    def kept() -> set[str]:
+        with psycopg.connect(database.owner) as connection:
+            rows = connection.execute("SELECT key_hash FROM control.requests").fetchall()
+        return {row[0] for row in rows} & {hashed(each) for each in (old, held, young)}
+
+    assert len(kept()) == 3
+    async with api() as client, asyncio.timeout(10):
+        while hashed(old) in kept():  # noqa: ASYNC110 - nobody tells us, so we ask
+            await asyncio.sleep(0.01)
+        assert (await change(client, young)).headers["Idempotency-Replayed"] == "true"
+    assert kept() == {hashed(held), hashed(young)}
+    assert probe.times == 3
+
+
+def hashed(given: dict[str, str]) -> str:
+    return hashlib.sha256(given["Idempotency-Key"].encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What a worker does beside its activities, for as long as it lives."""
+"""What a process does beside its work, for as long as it lives."""
 
 import asyncio
 import os
