@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import psycopg
 import pytest
@@ -13,8 +14,10 @@ from psycopg import sql
 
 from activities.halts.interface import DealScope
 from activities.halts.standing import Halts, Releases
+from activities.transactions.broadcast import Broadcaster
 from activities.transactions.interface import Action, DeliverBatch, ReplaceTransaction, SendAttempts
 from activities.transactions.monitor import ChainMonitor
+from activities.transactions.store import Attempt, TransactionStore
 from domain.deals import Step
 from domain.errors import Halted, NotAllowed
 from domain.halts import TradingState
@@ -119,6 +122,30 @@ class TestSaving:
         assert all(inclusion.no_op for inclusion in outcome.inclusions)
         halting(state="ACTIVE", who="risk-2")
         await desk.run(step, attempt=2)
+
+    @pytest.mark.parametrize("stopped", [0.0, 0.3])
+    async def test_what_was_saved_long_before_is_not_sent_first_after_a_halt(
+        self, desk: Desk, halting: Halting, monkeypatch: pytest.MonkeyPatch, stopped: float
+    ) -> None:
+        """As where the process is stopped between the two: a moment is let through, more is not."""
+        order = await desk.signed(await desk.prepare(Step.FUND))
+        save, sent = TransactionStore.save_attempts, list[int]()
+
+        async def saved(self: TransactionStore, *given: Any) -> Any:
+            try:
+                return await save(self, *given)
+            finally:
+                halting()
+                await asyncio.sleep(stopped)
+
+        async def send(_: Broadcaster, attempts: Sequence[Attempt], **__: bool) -> None:
+            sent.append(len(attempts))
+
+        monkeypatch.setattr(TransactionStore, "save_attempts", saved)
+        monkeypatch.setattr(Broadcaster, "send", send)
+        delivery = await desk.deliver(order)
+        assert set(delivery.no_ops) == {intent.intent_id for intent in order.batch.intents}
+        assert sent == ([] if stopped else [1])
 
     async def test_the_database_knows_the_bank_before_the_records_do(
         self, desk: Desk, halting: Halting
