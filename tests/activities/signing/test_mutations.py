@@ -304,7 +304,7 @@ UNTIMED = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 
 @given(mutations())
-@settings(max_examples=3_000, **UNTIMED)
+@settings(max_examples=1_000, **UNTIMED)
 def test_under_the_digest_that_was_accepted_only_the_same_batch_is_signed(
     mutation: tuple[SignBatch, SignBatch],
 ) -> None:
@@ -317,7 +317,7 @@ def test_under_the_digest_that_was_accepted_only_the_same_batch_is_signed(
 
 
 @given(mutations())
-@settings(max_examples=8_000, **UNTIMED)
+@settings(max_examples=2_500, **UNTIMED)
 def test_an_attacker_who_owns_the_digest_can_do_no_harm(
     mutation: tuple[SignBatch, SignBatch],
 ) -> None:
@@ -329,7 +329,7 @@ def test_an_attacker_who_owns_the_digest_can_do_no_harm(
 
 
 @given(st.sampled_from(DEAL_STEPS), st.data())
-@settings(max_examples=3_000, **UNTIMED)
+@settings(max_examples=1_000, **UNTIMED)
 def test_one_bit_of_an_address_a_selector_or_a_fixed_number_is_enough(
     step: Step, data: st.DataObject
 ) -> None:
@@ -352,7 +352,7 @@ def test_one_bit_of_an_address_a_selector_or_a_fixed_number_is_enough(
 
 
 @given(st.data())
-@settings(max_examples=3_000, **UNTIMED)
+@settings(max_examples=1_000, **UNTIMED)
 def test_no_mutation_of_a_safes_transaction_pays_anybody_else(data: st.DataObject) -> None:
     """Its arguments are of dynamic size, so offsets and lengths are held to be the usual ones."""
     valid = funded_from_safe()
@@ -375,7 +375,7 @@ def test_no_mutation_of_a_safes_transaction_pays_anybody_else(data: st.DataObjec
 
 
 @given(mutations())
-@settings(max_examples=300, **UNTIMED)
+@settings(max_examples=150, **UNTIMED)
 async def test_the_signer_itself_signs_no_mutation_that_does_harm(
     signer: Signer, mutation: tuple[SignBatch, SignBatch]
 ) -> None:
