@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import platform
 import random
 import secrets
 import shutil
-import signal
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import quantiles
 from typing import TYPE_CHECKING, Any, Final
@@ -32,11 +31,11 @@ import aiohttp
 import psutil
 
 from starters.local import api, postgres
-from starters.local.errors import LocalStackError
 from starters.local.identities import DESK, key_file
 from starters.local.state import load_environment
 from tests.performance import many_deals, meters, report
 from tests.performance.deals import CHAIN_ID, LIQUIDITY_ETH, BenchError, running_stack
+from tests.performance.measuring import add_output, measure_and_print
 from tests.support.postgres import Database
 from tests.workers.test_health import free_port
 
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
     from starters.local.stack import Stack
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
-_INTERRUPTED: Final = 130
 _UP_SECONDS: Final = 120.0
 _ANSWER_SECONDS: Final = 120.0
 _WARM: Final = 100
@@ -281,34 +279,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--at-once", type=int, default=usual.at_once, help="requests")
     parser.add_argument("--reads", type=int, default=usual.reads, help="of each kind")
     parser.add_argument("--starts", type=int, default=usual.starts)
-    parser.add_argument(
-        "-o", "--output", choices=("json", "table"), help="default: a table on a terminal"
-    )
+    add_output(parser)
     return parser
-
-
-def _terminated(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt  # so that the stack is brought down
 
 
 def main() -> int:
     """Measure and print: 0 if it could be measured, 1 if it could not."""
     given = _parser().parse_args()
     plan = Plan(given.deals, given.at_once, given.reads, given.starts)
-    signal.signal(signal.SIGTERM, _terminated)
-    try:
-        with report.progress() as progress:
-            document = asyncio.run(measure(plan, progress))
-    except (BenchError, LocalStackError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    except KeyboardInterrupt:
-        return _INTERRUPTED
-    if given.output == "table" or (given.output is None and sys.stdout.isatty()):
-        report.show_api(document)
-    else:
-        sys.stdout.write(json.dumps(document, indent=2) + "\n")
-    return 0
+    return measure_and_print(
+        partial(measure, plan), output=given.output, table=report.show_api, document=dict
+    )
 
 
 if __name__ == "__main__":

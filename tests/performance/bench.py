@@ -15,7 +15,6 @@ import json
 import os
 import platform
 import shutil
-import signal
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -28,7 +27,6 @@ from deploy.chain.manifest import manifest_file
 from domain.amounts import ETHER_DECIMALS, one_token
 from domain.deals import ExecutionMode
 from starters.local import anvil
-from starters.local.errors import LocalStackError
 from starters.local.probes import rpc
 from tests.performance import meters, report
 from tests.performance.calls import calls_of
@@ -53,6 +51,7 @@ from tests.performance.figures import (
     Spent,
     compared,
 )
+from tests.performance.measuring import add_output, measure_and_print
 from tests.performance.straight import ScriptRun
 
 if TYPE_CHECKING:
@@ -65,7 +64,6 @@ POLL_LATENCIES = (0.1, 0.02)
 1-second blocks the script gets the shorter, which serves it better."""
 
 _ROOT = Path(__file__).resolve().parents[2]
-_INTERRUPTED = 130
 _LOOK_SECONDS = 0.01
 
 
@@ -351,37 +349,20 @@ def _parser() -> argparse.ArgumentParser:
         "--block-rounds", type=int, default=3, help="turns at 1-second blocks; 0 leaves them out"
     )
     parser.add_argument("--deals", type=int, default=50, help="how many to run at once")
-    parser.add_argument(
-        "-o", "--output", choices=("json", "table"), help="default: a table on a terminal"
-    )
+    add_output(parser)
     return parser
 
 
-def _terminated(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt  # so that the stacks are brought down
-
-
 def main() -> int:
-    """Measure, and print what was found.
-
-    Returns 0 if it could be measured, whether or not the aims are met, and 1 if it could not.
-    """
+    """Measure and print: 0 if it could be measured, 1 if it could not."""
     given = _parser().parse_args()
     plan = Plan(max(1, given.rounds), max(0, given.block_rounds), max(1, given.deals))
-    signal.signal(signal.SIGTERM, _terminated)
-    try:
-        with report.progress() as progress:
-            results = asyncio.run(Bench(plan, progress).run())
-    except (BenchError, LocalStackError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    except KeyboardInterrupt:
-        return _INTERRUPTED
-    if given.output == "table" or (given.output is None and sys.stdout.isatty()):
-        report.show(results)
-    else:
-        sys.stdout.write(json.dumps(results.document(), indent=2) + "\n")
-    return 0
+    return measure_and_print(
+        lambda progress: Bench(plan, progress).run(),
+        output=given.output,
+        table=report.show,
+        document=Results.document,
+    )
 
 
 if __name__ == "__main__":

@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import shutil
-import signal
 import sys
 import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Any, Final
@@ -30,7 +29,6 @@ from domain.deals import DealStatus
 from domain.errors import OutcomeUnknown
 from domain.halts import RISK_INCREASING, TradingState
 from starters.local import anvil, postgres
-from starters.local.errors import LocalStackError
 from starters.local.probes import rpc
 from starters.local.stack import Stack
 from tests.performance import report
@@ -42,6 +40,7 @@ from tests.performance.deals import (
     open_desk,
     running_stack,
 )
+from tests.performance.measuring import add_output, measure_and_print
 from tests.support.halting import put_halt
 
 AIM_SECONDS: Final = 5.0
@@ -51,7 +50,6 @@ _SETTLE_SECONDS: Final = 60.0
 """How long deals that are under way after the last halt are waited for."""
 _BY_TURNS: Final = (TradingState.HALTED, TradingState.REDUCING)
 _ENDS: Final = (DealStatus.COMPLETED, DealStatus.UNWOUND, DealStatus.DENIED)
-_INTERRUPTED: Final = 130
 _LOOK_SECONDS: Final = 0.02
 _ATTEMPTS: Final = """
 SELECT a.transaction_hash, split_part(i.batch_key, '/', 2), a.no_op,
@@ -285,34 +283,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--seconds", type=float, default=_HALTED_SECONDS, help="of each halt, above 5 [5.5]"
     )
-    parser.add_argument(
-        "-o", "--output", choices=("json", "table"), help="default: a table on a terminal"
-    )
+    add_output(parser)
     return parser
-
-
-def _terminated(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt  # so that the stack is brought down
 
 
 def main() -> int:
     """Measure and print: 0 if it could be measured, 1 if it could not."""
     given = _parser().parse_args()
     plan = Plan(given.deals, given.halts, given.seconds)
-    signal.signal(signal.SIGTERM, _terminated)
-    try:
-        with report.progress() as progress:
-            outcome = asyncio.run(measure(plan, progress))
-    except (BenchError, LocalStackError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    except KeyboardInterrupt:
-        return _INTERRUPTED
-    if given.output == "table" or (given.output is None and sys.stdout.isatty()):
-        report.show_halts(outcome.document())
-    else:
-        sys.stdout.write(json.dumps(outcome.document(), indent=2) + "\n")
-    return 0
+    return measure_and_print(
+        partial(measure, plan),
+        output=given.output,
+        table=lambda found: report.show_halts(found.document()),
+        document=Outcome.document,
+    )
 
 
 if __name__ == "__main__":

@@ -18,17 +18,16 @@ import asyncio
 import json
 import os
 import platform
-import signal
 import sys
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import quantiles
 from typing import TYPE_CHECKING, Any, Final
 
 from starters.local import anvil
-from starters.local.errors import LocalStackError
 from starters.local.processes import end_marked
 from starters.local.stack import Stack
 from starters.local.workers import WorkerSpec
@@ -38,6 +37,7 @@ from tests.performance.deals import CHAIN_ID, BenchError
 from tests.performance.load_engine import EngineLoad, EngineRun, Pace
 from tests.performance.load_watch import Sendings, Watched, watching
 from tests.performance.load_worker import SENT_FILE
+from tests.performance.measuring import add_output, measure_and_print
 from tests.performance.plain import AT_ONCE, POLL_SECONDS, PlainRun
 from tests.support.books import Books
 from tests.support.node import Node
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
-_INTERRUPTED: Final = 130
 _WARM: Final = 100
 _HURRIED: Final = Pace(batch=100, ahead=3)
 _A_PART: Final = 1_000
@@ -263,38 +262,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--load-intents", type=int, default=0, help="how many more, to see the memory; usually none"
     )
-    parser.add_argument(
-        "-o", "--output", choices=("json", "table"), help="default: a table on a terminal"
-    )
+    add_output(parser)
     return parser
 
 
-def _terminated(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt  # so that the stack is brought down
-
-
 def main() -> int:
-    """Measure, and print what was found.
-
-    Returns 0 if it could be measured, whether or not the aims are met, and 1 if it could not.
-    """
+    """Measure and print: 0 if it could be measured, 1 if it could not."""
     given = _parser().parse_args()
     pace = Pace(given.batch, given.ahead)
     plan = Plan(given.intents, given.accounts, given.load_intents, pace, given.batches)
-    signal.signal(signal.SIGTERM, _terminated)
-    try:
-        with report.progress() as progress:
-            results = asyncio.run(_measure(plan, progress))
-    except (BenchError, LocalStackError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    except KeyboardInterrupt:
-        return _INTERRUPTED
-    if given.output == "table" or (given.output is None and sys.stdout.isatty()):
-        report.show_load(results)
-    else:
-        sys.stdout.write(json.dumps(results.document(), indent=2) + "\n")
-    return 0
+    return measure_and_print(
+        partial(_measure, plan),
+        output=given.output,
+        table=report.show_load,
+        document=load_figures.LoadResults.document,
+    )
 
 
 if __name__ == "__main__":
