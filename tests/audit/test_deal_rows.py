@@ -345,6 +345,7 @@ async def test_the_command_of_another_deal_proves_nothing(pool: Pool, database: 
 
 NOT_WATCHED = {
     "control.predictions",  # what a deal is expected to do, and did
+    "control.previews",  # lists that were shown, for minutes: what is done to them is in the trail
     "control.requests",  # answers of the API, for whoever asks again
     "control.risk_increasing_steps",  # a constant, kept beside the code's
 }
