@@ -2,7 +2,7 @@
 
 It starts a stack of its own with a block each second, whose batches call a contract that counts
 every intent, and has 1,000 intents executed from one account and from fifty; then plain asyncio
-web3.py sends as many to the same node. Then one account sends 3,000 in batches of a hundred, each
+web3.py sends as many to the same node. Then one account sends 3,000 in batches of 250, each
 of which waits longer, so that the rate shows. `--load-intents 10000` has more executed afterwards,
 and shows what becomes of the memory.
 
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _WARM: Final = 100
-_HURRIED: Final = Pace(batch=100, ahead=3)
+_HURRIED: Final = Pace(batch=250, ahead=3)
 _A_PART: Final = 1_000
 """Memory is read after every so many of the long part."""
 _WORKERS: Final = ("deals", "chain", "signer")
@@ -65,7 +65,7 @@ class Plan:
     long: int
     pace: Pace
     batches: int = 0
-    """Intents of a load in batches of a hundred from one account; 0 to leave it out."""
+    """Intents of a load in batches of 250 from one account; 0 to leave it out."""
 
 
 class LoadBench:
@@ -188,7 +188,7 @@ def _settings(plan: Plan) -> dict[str, Any]:
         "accounts": list(plan.accounts),
         "batch": plan.pace.batch,
         "batches_ahead": plan.pace.ahead,
-        "intents_in_batches_of_100": plan.batches,
+        "intents_in_large_batches": plan.batches,
         "block_seconds": 1,
         "plain_at_once": AT_ONCE,
         "plain_poll_seconds": POLL_SECONDS,
@@ -257,7 +257,7 @@ def _parser() -> argparse.ArgumentParser:
         "--batches",
         type=int,
         default=3_000,
-        help="how many in batches of 100, where only the rate counts",
+        help="how many in batches of 250, where only the rate counts",
     )
     parser.add_argument(
         "--load-intents", type=int, default=0, help="how many more, to see the memory; usually none"

@@ -6,7 +6,7 @@ waits more than twice as long for a processor, and no more of it is mined. A bat
 and servers about 120 ms of processor time, however large it is, and each of its intents about 1.5
 ms more. So a batch has 40 where one account sends all and nobody is to wait long (with 50 each
 waits a third longer, at the same rate), what each account sends where there are fifty of them, and
-100 where only the rate counts.
+250 where only the rate counts.
 """
 
 from __future__ import annotations
