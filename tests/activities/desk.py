@@ -1,5 +1,6 @@
 """One deal on the real chain, moved by hand through the engine's own activities."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -180,6 +181,18 @@ class Desk:
     async def deliver(self, order: DeliverBatch) -> Delivery:
         delivery: Delivery = await self.temporal.run(self.engine.deliver_batch, order)
         return delivery
+
+    async def deliver_in_one_block(self, order: DeliverBatch) -> Delivery:
+        """The same, mined when all of it has been sent."""
+        self.node.automine(on=False)
+        try:
+            delivering = asyncio.ensure_future(self.deliver(order))
+            while self.node.pending() < len(order.signed) and not delivering.done():  # noqa: ASYNC110 - nobody tells us, so we ask
+                await asyncio.sleep(0.005)
+            self.node.mine()
+        finally:
+            self.node.automine(on=True)
+        return await delivering
 
     async def finalize(self) -> tuple[Receipt, ...]:
         order = FinalizeDeal(deal_id=self.request.deal_id, chain_id=ChainId(CHAIN))

@@ -159,7 +159,9 @@ def _is_needed(parameter: dict[str, Any]) -> bool:
 
 @pytest.fixture(scope="module")
 def own_stack() -> Iterator[Stack]:
-    with running_stack(block_time=None, chains=(138,)) as stack:
+    with running_stack(
+        block_time=None, chains=(138, 651940)
+    ) as stack:  # every chain with a profile
         yield stack
 
 

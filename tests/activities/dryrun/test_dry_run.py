@@ -1,6 +1,5 @@
 """A dry run says what the real deal then does, is refused what that would be, and keeps nothing."""
 
-import asyncio
 import time
 from dataclasses import replace
 from decimal import Decimal
@@ -58,15 +57,7 @@ async def real_deal(desk: Desk, result: DryRunResult) -> list[StepOutcome]:
     async def step(step: Step) -> None:
         rounds[step] = rounds.get(step, 0) + 1
         order = await desk.signed(await desk.prepare(step, number=rounds[step]))
-        desk.node.automine(on=False)
-        try:
-            delivering = asyncio.ensure_future(desk.deliver(order))
-            while desk.node.pending() < len(order.signed) and not delivering.done():  # noqa: ASYNC110 - nobody tells us, so we ask
-                await asyncio.sleep(0.005)
-            desk.node.mine()
-        finally:
-            desk.node.automine(on=True)
-        outcome = (await delivering).outcome
+        outcome = (await desk.deliver_in_one_block(order)).outcome
         assert outcome is not None
         assert outcome.problem is None, outcome.problem
         outcomes.append(outcome)

@@ -122,12 +122,7 @@ async def run_in_one_block(desk: Desk) -> StepOutcome:
 
 async def mined_at_once(desk: Desk, order: DeliverBatch) -> StepOutcome:
     """Deliver what is mined in one block, as on a chain that does not mine each by itself."""
-    desk.node.automine(on=False)
-    for transaction in order.signed:
-        desk.node.ask("eth_sendRawTransaction", transaction.raw)
-    desk.node.mine()
-    desk.node.automine(on=True)
-    outcome = (await desk.deliver(order)).outcome
+    outcome = (await desk.deliver_in_one_block(order)).outcome
     assert outcome is not None
     return outcome
 
