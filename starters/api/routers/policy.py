@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Path
+from fastapi import APIRouter, Path
 from pydantic import Field
 from starlette.responses import Response
 
@@ -16,14 +16,13 @@ from starters.api.asking import Asking, Why, With
 from starters.api.describing import ETAG, endpoint
 from starters.api.documents import Document, answer
 from starters.api.entry import Entry
+from starters.api.etags import IfMatch, quoted, stale, unquoted
 from starters.api.limiting import Rate
-from starters.api.refusals import PreconditionFailed
 from starters.control.policies import PolicyRecord
 
 router = APIRouter(route_class=Entry, tags=["policy"])
 
 VersionPath = Annotated[int, Path(ge=1, lt=2**31, description="The policy's version.")]
-IfMatch = Annotated[str, Header(include_in_schema=False)]
 
 
 class PolicyDocument(PolicyRecord):
@@ -133,7 +132,7 @@ async def propose_policy(
     try:
         policy = DealPolicy.parse(proposal.policy)
         made = await services.policies.propose(
-            caller, policy, based_on=_tag(if_match), why=proposal.reason
+            caller, policy, based_on=unquoted(if_match), why=proposal.reason
         )
     except InvalidConfiguration as error:
         raise _invalid(error) from None
@@ -157,9 +156,9 @@ async def approve_policy(
     caller: Asking, services: With, version: VersionPath, why: Why, if_match: IfMatch = ""
 ) -> Response:
     """Put a proposed version in force; by somebody else than who proposed it."""
-    seen, _, digest = _tag(if_match).partition("-")
+    seen, _, digest = unquoted(if_match).partition("-")
     if seen != str(version):
-        raise _stale(if_match)
+        raise stale(if_match)
     return _told(await services.policies.approve(caller, version, digest=digest, why=why.reason))
 
 
@@ -194,7 +193,7 @@ async def reject_policy(caller: Asking, services: With, version: VersionPath, wh
 async def show_limits(caller: Asking, services: With) -> Response:
     """Show the limits: those of the code, and those of the policy in force, under its ETag."""
     record = await services.policies.active(caller)
-    return answer(_limits(record), headers={"ETag": _etag(record)})
+    return answer(_limits(record), headers={"ETag": quoted(record.tag)})
 
 
 @endpoint(
@@ -220,8 +219,8 @@ async def change_limits(
 ) -> Response:
     """Propose the policy in force with other limits; a second person puts it in force."""
     record = await services.policies.active(caller)
-    if record.tag != _tag(if_match):
-        raise _stale(if_match)
+    if record.tag != unquoted(if_match):
+        raise stale(if_match)
     versions = await services.policies.versions(caller)
     fields = record.policy.model_dump(mode="json", exclude_none=True)
     fields |= change.model_dump(exclude={"reason"}, exclude_none=True)
@@ -237,30 +236,11 @@ async def change_limits(
 
 
 def _document(record: PolicyRecord) -> PolicyDocument:
-    return PolicyDocument.model_construct(**dict(record), etag=_etag(record))
+    return PolicyDocument.model_construct(**dict(record), etag=quoted(record.tag))
 
 
 def _told(record: PolicyRecord, status: int = 200) -> Response:
-    return answer(_document(record), status, headers={"ETag": _etag(record)})
-
-
-def _etag(record: PolicyRecord) -> str:
-    return f'"{record.tag}"'
-
-
-def _tag(if_match: str) -> str:
-    """A strong ETag without its quotes."""
-    return if_match.strip().removeprefix('"').removesuffix('"')
-
-
-def _stale(if_match: str) -> PreconditionFailed:
-    return PreconditionFailed(
-        "it has changed since it was read",
-        field="If-Match",
-        value=if_match[:100],
-        limit="the ETag under which it is now",
-        next_action="read it again, and decide anew",
-    )
+    return answer(_document(record), status, headers={"ETag": quoted(record.tag)})
 
 
 def _invalid(error: InvalidConfiguration) -> InvalidInput:

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Self
 
-from fastapi import APIRouter, Header, Path, Query
+from fastapi import APIRouter, Path, Query
 from pydantic import Field
 from starlette.responses import Response
 
@@ -16,8 +16,8 @@ from starters.api.asking import NAME, Asking, CommandIdOf, Why, With
 from starters.api.describing import ETAG, endpoint
 from starters.api.documents import Document, Once, answer
 from starters.api.entry import Entry
+from starters.api.etags import IfMatch, quoted, stale, unquoted
 from starters.api.limiting import Rate
-from starters.api.refusals import PreconditionFailed
 
 router = APIRouter(route_class=Entry, tags=["users"])
 
@@ -34,7 +34,6 @@ KeyPath = Annotated[
     str,
     Path(pattern=r"^[a-z0-9]{12}$", description="The key's id.", examples=["k23456789012"]),
 ]
-IfMatch = Annotated[str, Header(include_in_schema=False)]
 _Name = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
 _Subject = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 _Roles = Annotated[list[Role], Field(max_length=len(Role))]
@@ -388,18 +387,12 @@ def _told(person: Person, status: int = 200) -> Response:
 
 
 def _etag(person: Person) -> dict[str, str]:
-    return {"ETag": f'"{person.version}"'}
+    return {"ETag": quoted(person.version)}
 
 
 def _version(if_match: str) -> int:
     """The version that an ETag names; raises `PreconditionFailed` if it names none."""
-    text = if_match.strip().removeprefix('"').removesuffix('"')
+    text = unquoted(if_match)
     if text.isascii() and text.isdecimal() and len(text) < 10:  # noqa: PLR2004 - digits of an int
         return int(text)
-    raise PreconditionFailed(
-        "it has changed since it was read",
-        field="If-Match",
-        value=if_match[:100],
-        limit="the ETag under which it is now",
-        next_action="read it again, and decide anew",
-    )
+    raise stale(if_match)
