@@ -4,7 +4,7 @@ The database refuses what nobody may do: change what one may do oneself, leave n
 revocation. Here that becomes the domain's errors.
 """
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -71,6 +71,20 @@ _REVOKE: Final[LiteralString] = (
     "UPDATE control.api_keys SET revoked_at = clock_timestamp()"
     " WHERE key_id = %s AND revoked_at IS NULL"
 )
+_ADD_GROUP: Final[LiteralString] = (
+    "INSERT INTO control.groups (group_id, name) VALUES (%(group)s, %(name)s)"
+)
+_JOIN: Final[LiteralString] = (
+    "INSERT INTO control.memberships (group_id, principal_id)"
+    " VALUES (%(group)s, %(principal)s) ON CONFLICT DO NOTHING"
+)
+_LEAVE: Final[LiteralString] = (
+    "DELETE FROM control.memberships WHERE group_id = %(group)s AND principal_id = %(principal)s"
+)
+_END: Final[LiteralString] = (
+    "UPDATE control.delegations SET ended_at = clock_timestamp()"
+    " WHERE delegation_id = %s AND ended_at IS NULL AND (NOT %s OR approver = %s)"
+)
 _HAS_ADMIN: Final[LiteralString] = (
     "SELECT 1 FROM control.principals AS p WHERE 'admin' = ANY (p.roles) AND p.disabled_at IS NULL"
     " AND (p.subject IS NOT NULL OR EXISTS (SELECT FROM control.api_keys AS k"
@@ -118,8 +132,8 @@ class MadeKey:
     key: ApiKey | None
 
 
-def require_banks(caller: Caller, banks: Iterable[str]) -> None:
-    """Raise `Forbidden` unless the caller looks after people of all these banks.
+def _require_banks(caller: Caller, banks: Iterable[str]) -> None:
+    """Raise `Forbidden` unless the caller looks after people, and of all these banks.
 
     An admin of one bank could otherwise make himself a helper at another.
     """
@@ -150,13 +164,11 @@ class Users:
         command_id: str | None = None,
     ) -> Person:
         """Add somebody. Raises `Conflict` if the name or the subject was ever given before."""
-        require_banks(caller, wanted.banks or ())
+        _require_banks(caller, wanted.banks or ())
         fields = wanted.parameters(principal_id) | {"kind": kind}
         for field, nothing in (("name", ""), ("roles", []), ("banks", []), ("max_deal_usd8", 0)):
             fields[field] = nothing if fields[field] is None else fields[field]
-        if await self._done(caller, "user.create", command_id) is None:
-            async with self._change(caller, why, "user.create", command_id) as connection:
-                await connection.execute(_ADD, fields)
+        await self._once(caller, why, "user.create", command_id, _ADD, fields)
         return await self._people.get(principal_id)
 
     async def set(  # noqa: PLR0913 - what a change is made of
@@ -173,7 +185,7 @@ class Users:
 
         Raises `NotFound`, `NotAllowed` for oneself, and `Outdated`.
         """
-        require_banks(caller, wanted.banks or ())
+        _require_banks(caller, wanted.banks or ())
         await self._of_callers_banks(caller, principal_id)
         fields = wanted.parameters(principal_id) | {"version": version}
         if await self._done(caller, "user.set", command_id) is None:
@@ -302,11 +314,8 @@ class Users:
     ) -> GroupRecord:
         """Add a group with nobody in it. Raises `Conflict`."""
         caller.require(Permission.USERS_WRITE)
-        if await self._done(caller, "group.create", command_id) is None:
-            async with self._change(caller, why, "group.create", command_id) as connection:
-                await connection.execute(
-                    "INSERT INTO control.groups (group_id, name) VALUES (%s, %s)", (group_id, name)
-                )
+        made = {"group": group_id, "name": name}
+        await self._once(caller, why, "group.create", command_id, _ADD_GROUP, made)
         return await self._people.group(group_id)
 
     async def join(
@@ -318,16 +327,9 @@ class Users:
         command_id: str | None = None,
     ) -> GroupRecord:
         """Put somebody else into a group. Raises `NotFound` and `NotAllowed`."""
-        await self._of_callers_banks(caller, principal_id)
-        await self._people.group(group_id)
-        if await self._done(caller, "group.join", command_id) is None:
-            async with self._change(caller, why, "group.join", command_id) as connection:
-                await connection.execute(
-                    "INSERT INTO control.memberships (group_id, principal_id) VALUES (%s, %s)"
-                    " ON CONFLICT DO NOTHING",
-                    (group_id, principal_id),
-                )
-        return await self._people.group(group_id)
+        return await self._member(
+            caller, "group.join", _JOIN, group_id, principal_id, why, command_id
+        )
 
     async def leave(
         self,
@@ -338,14 +340,24 @@ class Users:
         command_id: str | None = None,
     ) -> GroupRecord:
         """Take somebody out of a group. Raises `NotFound`."""
+        return await self._member(
+            caller, "group.leave", _LEAVE, group_id, principal_id, why, command_id
+        )
+
+    async def _member(  # noqa: PLR0913, PLR0917 - what a change of a group is made of
+        self,
+        caller: Caller,
+        action: str,
+        statement: LiteralString,
+        group_id: GroupId,
+        principal_id: PrincipalId,
+        why: str,
+        command_id: str | None,
+    ) -> GroupRecord:
         await self._of_callers_banks(caller, principal_id)
         await self._people.group(group_id)
-        if await self._done(caller, "group.leave", command_id) is None:
-            async with self._change(caller, why, "group.leave", command_id) as connection:
-                await connection.execute(
-                    "DELETE FROM control.memberships WHERE group_id = %s AND principal_id = %s",
-                    (group_id, principal_id),
-                )
+        named = {"group": group_id, "principal": principal_id}
+        await self._once(caller, why, action, command_id, statement, named)
         return await self._people.group(group_id)
 
     async def delegate(  # noqa: PLR0913, PLR0917 - what a delegation is made of
@@ -384,11 +396,7 @@ class Users:
             caller.require(Permission.DEALS_APPROVE)
         if await self._done(caller, "delegation.end", command_id) is None:
             async with self._change(caller, why, "delegation.end", command_id) as connection:
-                ended = await connection.execute(
-                    "UPDATE control.delegations SET ended_at = clock_timestamp()"
-                    " WHERE delegation_id = %s AND ended_at IS NULL AND (NOT %s OR approver = %s)",
-                    (delegation_id, own, caller.who),
-                )
+                ended = await connection.execute(_END, (delegation_id, own, caller.who))
                 if ended.rowcount == 0:
                     raise no_such_delegation(delegation_id)
         return await self._people.delegation(delegation_id)
@@ -400,7 +408,7 @@ class Users:
         """
         caller.require(Permission.USERS_WRITE)
         person = await self._people.get(principal_id)
-        require_banks(caller, person.banks)
+        _require_banks(caller, person.banks)
         return person
 
     async def _done(self, caller: Caller, action: str, command_id: str | None) -> str | None:
@@ -408,6 +416,20 @@ class Users:
         if command_id is None:
             return None
         return await self._people.changed_by(command_id, caller.who, action)
+
+    async def _once(  # noqa: PLR0913, PLR0917 - the parts of a change
+        self,
+        caller: Caller,
+        why: str,
+        action: str,
+        command_id: str | None,
+        statement: LiteralString,
+        values: Mapping[str, Any],
+    ) -> None:
+        """Make a change by one statement, unless this command has made it."""
+        if await self._done(caller, action, command_id) is None:
+            async with self._change(caller, why, action, command_id) as connection:
+                await connection.execute(statement, values)
 
     @asynccontextmanager
     async def _change(

@@ -13,25 +13,26 @@ _SELECT: Final[LiteralString] = (
     "SELECT principal_id, kind, name, subject, roles, banks, max_deal_usd8, groups, stands_in,"
     " disabled_at, version, created_at, updated_at FROM control.standing"
 )
-_KEY: Final[LiteralString] = (
-    "SELECT key_id, principal_id, hash, label, scopes, created_at, expires_at, revoked_at,"
-    " last_used_at, expires_at <= clock_timestamp() AS expired FROM control.api_keys AS key"
+_KEY_COLUMNS: Final[LiteralString] = (
+    "key_id, principal_id, hash, label, scopes, created_at, expires_at, revoked_at,"
+    " last_used_at, expires_at <= clock_timestamp() AS expired"
 )
+_KEY: Final[LiteralString] = "SELECT " + _KEY_COLUMNS + " FROM control.api_keys"  # noqa: S608 - constants
 # Asked at every request of the API, so all of it at once. A use is noted to the minute.
-_HELD: Final[LiteralString] = _KEY.replace(
-    " FROM",
-    ", last_used_at IS NULL OR last_used_at < clock_timestamp() - interval '1 minute' AS unnoted,"
+_HELD: Final[LiteralString] = (
+    "SELECT " + _KEY_COLUMNS + ", last_used_at IS NULL"  # noqa: S608 - likewise
+    " OR last_used_at < clock_timestamp() - interval '1 minute' AS unnoted,"
     " (SELECT to_jsonb(holder) FROM control.standing AS holder"
-    " WHERE holder.principal_id = key.principal_id) AS holder FROM",
+    " WHERE holder.principal_id = key.principal_id) AS holder FROM control.api_keys AS key"
 )
 _GROUPS: Final[LiteralString] = (
     "SELECT group_id, name, created_at, ARRAY(SELECT principal_id FROM control.memberships AS m"
     " WHERE m.group_id = g.group_id ORDER BY principal_id) AS members"
-    " FROM control.groups AS g ORDER BY group_id"
+    " FROM control.groups AS g"
 )
 _DELEGATIONS: Final[LiteralString] = (
     "SELECT delegation_id, approver, group_id, starts_at, ends_at, ended_at, why, created_at"
-    " FROM control.delegations ORDER BY created_at DESC, delegation_id"
+    " FROM control.delegations"
 )
 _CHANGED: Final[LiteralString] = (
     "SELECT subject FROM audit.events WHERE command_id = %s AND actor = %s AND action = %s"
@@ -141,11 +142,6 @@ class PeopleReader:
         rows = await fetch(self._connections, _SELECT + " ORDER BY principal_id", ())
         return [Person.model_validate(row) for row in rows]
 
-    async def key(self, key_id: str) -> KeyRecord | None:
-        """Return one key."""
-        rows = await fetch(self._connections, _KEY + " WHERE key_id = %s", (key_id,))
-        return KeyRecord.model_validate(rows[0]) if rows else None
-
     async def held(self, key_id: str) -> HeldKey | None:
         """Return one key with who has it."""
         rows = await fetch(self._connections, _HELD + " WHERE key_id = %s", (key_id,))
@@ -153,10 +149,10 @@ class PeopleReader:
 
     async def key_of(self, key_id: str) -> KeyRecord:
         """Return one key; raises `NotFound`."""
-        found = await self.key(key_id)
-        if found is None:
+        rows = await fetch(self._connections, _KEY + " WHERE key_id = %s", (key_id,))
+        if not rows:
             raise no_such_key(key_id)
-        return found
+        return KeyRecord.model_validate(rows[0])
 
     async def keys(self, principal_id: str | None = None) -> list[KeyRecord]:
         """Return the keys of one, or of all, the newest first."""
@@ -166,27 +162,29 @@ class PeopleReader:
 
     async def groups(self) -> list[GroupRecord]:
         """Return the groups, by name."""
-        rows = await fetch(self._connections, _GROUPS, ())
+        rows = await fetch(self._connections, _GROUPS + " ORDER BY group_id", ())
         return [GroupRecord.model_validate(row) for row in rows]
 
     async def delegations(self) -> list[DelegationRecord]:
         """Return what approvers have passed on, the newest first."""
-        rows = await fetch(self._connections, _DELEGATIONS, ())
+        newest_first = " ORDER BY created_at DESC, delegation_id"
+        rows = await fetch(self._connections, _DELEGATIONS + newest_first, ())
         return [DelegationRecord.model_validate(row) for row in rows]
 
     async def group(self, group_id: str) -> GroupRecord:
         """Return one group; raises `NotFound`."""
-        for found in await self.groups():
-            if found.group_id == group_id:
-                return found
-        raise no_such_group(group_id)
+        rows = await fetch(self._connections, _GROUPS + " WHERE group_id = %s", (group_id,))
+        if not rows:
+            raise no_such_group(group_id)
+        return GroupRecord.model_validate(rows[0])
 
     async def delegation(self, delegation_id: str) -> DelegationRecord:
         """Return one delegation; raises `NotFound`."""
-        for found in await self.delegations():
-            if found.delegation_id == delegation_id:
-                return found
-        raise no_such_delegation(delegation_id)
+        one = " WHERE delegation_id = %s"
+        rows = await fetch(self._connections, _DELEGATIONS + one, (delegation_id,))
+        if not rows:
+            raise no_such_delegation(delegation_id)
+        return DelegationRecord.model_validate(rows[0])
 
     async def changed_by(self, command_id: str, who: str, action: str) -> str | None:
         """Return what this person's command has changed already, as the audit trail names it."""
