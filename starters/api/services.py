@@ -7,7 +7,6 @@ from typing import Protocol
 
 from domain.chains import ChainProfile
 from domain.errors import InvalidConfiguration
-from domain.identifiers import ChainId
 from domain.identity import Caller
 from domain.views import DealView
 from starters.access.changes import Users
@@ -123,8 +122,7 @@ class Services:
     @property
     def chain_desk(self) -> ChainDesk:
         """What callers may do for the chains that there are profiles of by now."""
-        known = {ChainId(chain_id): profile for chain_id, profile in self.profiles.items()}
-        return ChainDesk(Giving(self.temporal.client, self.commands), known)
+        return ChainDesk(Giving(self.temporal.client, self.commands), self.profiles)
 
     @cached_property
     def policies(self) -> PolicyBook:

@@ -14,15 +14,15 @@ from starters.cli import formats
 from starters.cli.output import Output, print_json, show
 from starters.cli.session import caller, command_store, load_settings, records
 from starters.cli.tables import facts
+from starters.cli.temporal import connected
 from starters.control.custody import KeyDesk
 from starters.keys.client import KeyClient
-from workers.runtime.connect import connect, silent_runtime
 
 
 async def open_keys_client() -> KeyClient:
     """Connect to Temporal; raises `Unavailable`."""
     settings = load_settings()
-    return KeyClient(await connect(runtime=silent_runtime()), records(settings))
+    return KeyClient(await connected(), records(settings))
 
 
 def open_key_desk() -> KeyDesk:

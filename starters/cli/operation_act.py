@@ -17,10 +17,10 @@ from starters.cli.control import check_reason, parse_message, require_terminal
 from starters.cli.output import Output, print_json, show
 from starters.cli.session import caller, command_store, load_settings
 from starters.cli.show import parse_chain_id
+from starters.cli.temporal import connected
 from starters.control.operations import OperationDesk
 from starters.deals.database import single_connection
 from starters.deals.operations import OperationClient, OperationsReader
-from workers.runtime.connect import connect, silent_runtime
 
 
 class Kind(StrEnum):
@@ -52,7 +52,7 @@ class Proposal(NamedTuple):
 async def open_operations() -> OperationClient:
     """Connect to Temporal. Raises `Unavailable`."""
     load_settings()
-    return OperationClient(await connect(runtime=silent_runtime()))
+    return OperationClient(await connected())
 
 
 def open_operation_desk() -> OperationDesk:

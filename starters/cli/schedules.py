@@ -29,19 +29,17 @@ def apply(
 
 
 async def _apply(reason: str, output: Output) -> None:
-    from functools import partial
     from uuid import uuid4
 
     from domain.identity import Permission
     from starters.cli.control import check_reason
     from starters.cli.session import caller, command_store, load_settings
+    from starters.cli.temporal import connected
     from starters.control.schedules import ScheduleDesk
-    from workers.runtime.connect import connect, silent_runtime
 
     check_reason(reason)
     who = await caller(Permission.SCHEDULES_ACT)
-    client = partial(connect, runtime=silent_runtime())
-    desk = ScheduleDesk(client, command_store(load_settings()))
+    desk = ScheduleDesk(connected, command_store(load_settings()))
     applied = (await desk.apply(who, reason.strip(), str(uuid4()))).schedules
     if output is Output.JSON:
         print_json([each.model_dump(mode="json") for each in applied])

@@ -7,15 +7,13 @@ from temporalio.envconfig import ClientConfig
 
 from domain.errors import Unavailable
 from domain.identifiers import DealId
+from starters.cli.session import command_store, records
 from starters.control.chains import ChainDesk
-from starters.control.commands import CommandStore
-from starters.control.database import ControlDatabase
 from starters.control.desk import DealDesk
 from starters.control.dry_runs import DryRunDesk
 from starters.control.giving import Giving
 from starters.deals.client import DealClient
 from starters.deals.database import single_connection
-from starters.deals.reading import RecordsReader
 from workers.runtime.connect import connect, silent_runtime
 from workers.runtime.profiles import load_profiles
 from workers.runtime.settings import ClientSettings
@@ -26,30 +24,27 @@ _DEFAULT_NAMESPACE: Final = "default"
 
 async def open_client() -> DealClient:
     """Connect to Temporal; raises `Unavailable`."""
-    return DealClient(await _connected())
+    return DealClient(await connected())
 
 
 def open_desk(settings: ClientSettings) -> DealDesk:
     """What people do with deals; it connects when it is asked."""
-    reading = single_connection(settings.database_url.get_secret_value())
-    commands = CommandStore(ControlDatabase.at(settings.control_database()), reading)
-    return DealDesk(open_client, RecordsReader(reading), commands)
+    return DealDesk(open_client, records(settings), command_store(settings))
 
 
 def open_chain_desk(settings: ClientSettings) -> ChainDesk:
     """What people do for chains; it connects when it is asked."""
-    reading = single_connection(settings.database_url.get_secret_value())
-    commands = CommandStore(ControlDatabase.at(settings.control_database()), reading)
-    return ChainDesk(Giving(_connected, commands), load_profiles(settings.config_dir))
+    profiles = load_profiles(settings.config_dir)
+    return ChainDesk(Giving(connected, command_store(settings)), profiles)
 
 
 def open_dry_runs(settings: ClientSettings) -> DryRunDesk:
     """Dry runs; it connects when it is asked."""
-    reading = single_connection(settings.database_url.get_secret_value())
-    return DryRunDesk(_connected, reading)
+    return DryRunDesk(connected, single_connection(settings.database_url.get_secret_value()))
 
 
-async def _connected() -> Client:
+async def connected() -> Client:
+    """Connect to Temporal for a command; raises `Unavailable`."""
     return await connect(runtime=silent_runtime())
 
 

@@ -1,11 +1,10 @@
 """Releasing a chain for callers: allowed, written down, done, answered."""
 
-from collections.abc import Mapping
+from collections.abc import Collection
 
 from temporalio.client import Client
 
 from activities.transactions.interface import ChainReleased, ReleaseChain
-from domain.chains import ChainProfile
 from domain.commands import CommandKind, NewCommand
 from domain.errors import NotFound
 from domain.identifiers import ChainId
@@ -17,10 +16,10 @@ from starters.deals.releasing import release_chain
 class ChainDesk:
     """What callers may do for chains. Raises the domain's errors only."""
 
-    def __init__(self, giving: Giving[Client], profiles: Mapping[ChainId, ChainProfile]) -> None:
-        """Give commands by this, for the chains that there are profiles of."""
+    def __init__(self, giving: Giving[Client], configured: Collection[int]) -> None:
+        """Give commands by this, for the chains of these ids: those that there are profiles of."""
         self._giving = giving
-        self._profiles = profiles
+        self._configured = configured
 
     def check(self, caller: Caller, chain_id: int) -> ChainId:
         """Return the chain's id if the caller may release it, which concerns every bank.
@@ -28,12 +27,12 @@ class ChainDesk:
         Raises `Forbidden`, and `NotFound` for a chain that is not configured.
         """
         caller.require(Permission.CHAIN_RELEASE, ALL_BANKS)
-        if chain_id not in self._profiles:
+        if chain_id not in self._configured:
             raise NotFound(
                 f"chain {chain_id} is not configured",
                 field="chain",
                 value=chain_id,
-                limit=", ".join(map(str, sorted(self._profiles))) or "none",
+                limit=", ".join(map(str, sorted(self._configured))) or "none",
                 next_action="choose one of the chains of `deal config check`",
             )
         return ChainId(chain_id)
