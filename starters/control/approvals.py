@@ -25,7 +25,7 @@ class AskedOfDesk(DeskApproval):
     @property
     def missing(self) -> int:
         """How many people there still have to be."""
-        return max(0, self.needed - len(self.given))
+        return super().missing
 
     @classmethod
     def of(cls, approval: DeskApproval) -> "AskedOfDesk":

@@ -16,14 +16,7 @@ from typing import Final, Protocol
 from psycopg.rows import DictRow
 
 from domain.deals import COMMAND_STATES, Command, DealStatus
-from domain.errors import (
-    Conflict,
-    DealError,
-    InvalidInput,
-    LimitExceeded,
-    NotFound,
-    Problem,
-)
+from domain.errors import Conflict, DealError, InvalidInput, LimitExceeded, NotFound, Problem
 from domain.identifiers import DealId, Identifier
 from domain.identity import Caller, Permission
 from domain.views import DealView
