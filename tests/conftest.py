@@ -12,7 +12,7 @@ import pytest
 from starters.local.stack import Stack
 from tests.support.desk import Desk
 from tests.support.postgres import Database, Postgres, running_postgres
-from tests.support.stacks import running_stack
+from tests.support.stacks import of_ours, running_stack
 from tests.support.vault import VaultServer, dev_vault, file_vault, needed_vault
 
 
@@ -22,18 +22,11 @@ def same_environment() -> Iterator[None]:
 
     Only what is ours: a library that was loaded may depend on the rest.
     """
-    before = ours()
+    before = of_ours()
     yield
-    if ours() != before:
-        for name in ours():
-            del os.environ[name]
-        os.environ.update(before)
-
-
-def ours() -> dict[str, str]:
-    """What the environment says of stacks and settings."""
-    prefixes = ("TEMPORAL_", "DEAL_", "KEY_PROVIDER", "VAULT_")
-    return {name: value for name, value in os.environ.items() if name.startswith(prefixes)}
+    for name in of_ours():
+        del os.environ[name]
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="session")

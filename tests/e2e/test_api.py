@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any, Final
 from uuid import uuid4
 
@@ -16,17 +15,12 @@ from domain.denials import Denial
 from domain.errors import OutcomeUnknown
 from domain.identifiers import Address
 from domain.safe import SafeTransaction
-from starters.api.application import create_app
-from starters.api.opening import open_services
-from starters.api.settings import ApiSettings
-from starters.local.identities import key_file
-from starters.local.state import load_environment
 from tests.e2e.test_commands import walk_to
 from tests.e2e.test_halts import halts_of
 from tests.e2e.test_transactions import completed, in_the_pool, wrap_of
+from tests.support.asking import Asking, asking
 from tests.support.desk import Desk
 from tests.support.owners import KEYS, sign, sign_with
-from tests.support.stacks import own_environment
 
 TWO_MILLION: Final = "700"
 """Ether worth 2,100,000 USD: one approver, and the owners of the Safe."""
@@ -39,27 +33,27 @@ WHY: Final = {"reason": "a test"}
 class Api:
     """The API as people of the stack use it; they are named as in `deal --as`."""
 
-    def __init__(self, desk: Desk, client: httpx.AsyncClient) -> None:
-        self._desk = desk
-        self._client = client
+    def __init__(self, asking: Asking) -> None:
+        self._asking = asking
 
     async def get(self, path: str, who: str = "viewer") -> Any:
-        answer = await self._client.get(path, headers=self._headers(who))
+        answer = await self._asking.get(who, path)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
     async def post(
-        self, path: str, body: object, who: str = "desk", key: str | None = None
+        self, path: str, body: dict[str, Any], who: str = "desk", key: str | None = None
     ) -> httpx.Response:
-        headers = self._headers(who) | {"Idempotency-Key": key or str(uuid4())}
-        return await self._client.post(path, json=body, headers=headers)
+        return await self._asking.post(who, path, body, key)
 
-    async def done(self, path: str, body: object, who: str = "desk") -> Any:
+    async def done(self, path: str, body: dict[str, Any], who: str = "desk") -> Any:
         answer = await self.post(path, body, who)
         assert answer.status_code in {200, 201}, answer.text
         return answer.json()
 
-    async def refused(self, status: int, code: str, path: str, body: object, who: str) -> Any:
+    async def refused(
+        self, status: int, code: str, path: str, body: dict[str, Any], who: str
+    ) -> Any:
         answer = await self.post(path, body, who)
         told = answer.json()
         assert (answer.status_code, told.get("code")) == (status, code), answer.text
@@ -67,32 +61,11 @@ class Api:
         assert told["next_action"]
         return told
 
-    def _headers(self, who: str) -> dict[str, str]:
-        credential = key_file(who, self._desk.stack.folder).read_text().strip()
-        return {"Authorization": f"Bearer {credential}"}
-
-
-@asynccontextmanager
-async def running(desk: Desk) -> AsyncIterator[Api]:
-    """The API in this process, set up as the stack's own would be."""
-    with own_environment(load_environment(desk.stack.folder)):
-        settings = ApiSettings.load()
-        app = create_app(settings, lambda: open_services(settings))
-        async with (
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(
-                transport=httpx.ASGITransport(app, raise_app_exceptions=False),
-                base_url="http://api/v1",
-                timeout=120,
-            ) as client,
-        ):
-            yield Api(desk, client)
-
 
 @pytest.fixture
 async def api(desk: Desk) -> AsyncIterator[Api]:
-    async with running(desk) as api:
-        yield api
+    async with asking(desk.stack) as client:
+        yield Api(client)
 
 
 def order(desk: Desk, liquidity: str) -> dict[str, Any]:

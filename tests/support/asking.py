@@ -27,8 +27,8 @@ class Asking:
     client: httpx.AsyncClient
 
     async def get(self, who: str, path: str, **query: object) -> httpx.Response:
-        """Read something."""
-        parameters: Any = query
+        """Read something; `query` is what the path does not say itself."""
+        parameters: Any = query or None
         return await self.client.get(f"/v1{path}", headers=self._as(who), params=parameters)
 
     async def post(

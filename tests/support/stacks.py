@@ -17,6 +17,7 @@ from starters.local.state import load_state
 from starters.local.workers import WorkerSpec, default_workers
 
 _COVERAGE = "COVERAGE_"
+_OURS = ("TEMPORAL_", "DEAL_", "KEY_PROVIDER", "VAULT_")
 _SECONDS_TO_LET_GO = 10.0
 _DEFECTS = (
     '"level": "error"',
@@ -98,11 +99,16 @@ def _alert(line: str) -> bool:
     return '"event": "alert"' in line and any(f'"kind": "{kind}"' in line for kind in _MEANT)
 
 
+def of_ours() -> dict[str, str]:
+    """What the environment says of stacks and settings."""
+    return {name: value for name, value in os.environ.items() if name.startswith(_OURS)}
+
+
 @contextmanager
 def own_environment(given: Mapping[str, str] | None = None) -> Iterator[None]:
     """Forget the stack that the environment names, if it does, and put another in its place."""
     before = dict(os.environ)
-    for name in [name for name in os.environ if name.startswith(("TEMPORAL_", "DEAL_"))]:
+    for name in of_ours():
         if name != "DEAL_CACHE_DIR":
             del os.environ[name]
     os.environ.update(given or {})
