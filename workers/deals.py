@@ -27,6 +27,7 @@ from workers.runtime.failures import FailureInterceptor
 from workers.runtime.health import Health
 from workers.runtime.heartbeats import HeartbeatInterceptor
 from workers.runtime.process import BUILD_ID, database_pool, run_process
+from workers.runtime.sandbox import ContextFreeRunner
 from workers.runtime.settings import CodecSettings, DealsWorkerSettings
 from workflows.chain.fill import FillNonceWorkflow
 from workflows.chain.release import ReleaseChainWorkflow
@@ -63,22 +64,24 @@ WORKFLOWS: Final = (
     CriticalOperationWorkflow,
 )
 
-WORKFLOW_RUNNER = SandboxedWorkflowRunner(
-    restrictions=SandboxRestrictions.default.with_passthrough_modules(
-        # Pure code, checked by the import rule: loading it anew would cost every workflow a second
-        # of processor time.
-        "domain",
-        "activities.approvals.interface",
-        "activities.control.interface",
-        "activities.custody.interface",
-        "activities.deals.interface",
-        "activities.dryrun.interface",
-        "activities.halts.interface",
-        "activities.payloads.interface",
-        "activities.operations.interface",
-        "activities.protocols.interface",
-        "activities.signing.interface",
-        "activities.transactions.interface",
+WORKFLOW_RUNNER = ContextFreeRunner(
+    SandboxedWorkflowRunner(
+        restrictions=SandboxRestrictions.default.with_passthrough_modules(
+            # Pure code, checked by the import rule: loading it anew would cost every workflow a
+            # second of processor time.
+            "domain",
+            "activities.approvals.interface",
+            "activities.control.interface",
+            "activities.custody.interface",
+            "activities.deals.interface",
+            "activities.dryrun.interface",
+            "activities.halts.interface",
+            "activities.payloads.interface",
+            "activities.operations.interface",
+            "activities.protocols.interface",
+            "activities.signing.interface",
+            "activities.transactions.interface",
+        )
     )
 )
 

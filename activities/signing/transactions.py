@@ -23,6 +23,8 @@ _DYNAMIC_FEE: Final = b"\x02"
 _EIP_155: Final = 35
 _WORD: Final = 32
 
+_Fields = list[bytes | list[bytes]]
+
 
 class Signature(NamedTuple):
     """An ECDSA signature as two integers, as it comes from whoever has the key."""
@@ -43,7 +45,8 @@ class Signature(NamedTuple):
 def signing_hash(intent: Intent, *, legacy: bool = False) -> bytes:
     """The 32 bytes that are signed for an intent."""
     if legacy:
-        return keccak(_encode([*_legacy_fields(intent), intent.chain_id, 0, 0]))
+        chain_id = _number(intent.chain_id)
+        return keccak(_encode([*_legacy_fields(intent), chain_id, b"", b""]))
     return keccak(_DYNAMIC_FEE + _encode(_dynamic_fields(intent)))
 
 
@@ -51,9 +54,10 @@ def sign_each(
     intents: Sequence[Intent], sign: Callable[[bytes], Signature], *, legacy: bool = False
 ) -> tuple[SignedTransaction, ...]:
     """Sign each intent by what signs 32 bytes. Raises `SigningRefused` as `assemble` does."""
+    hashes = [signing_hash(intent, legacy=legacy) for intent in intents]
     return tuple(
-        assemble(intent, sign(signing_hash(intent, legacy=legacy)), legacy=legacy)
-        for intent in intents
+        _assemble(intent, sign(digest), digest, legacy=legacy)
+        for intent, digest in zip(intents, hashes, strict=True)
     )
 
 
@@ -62,13 +66,20 @@ def assemble(intent: Intent, signature: Signature, *, legacy: bool = False) -> S
 
     Raises `SigningRefused` if the signature is not one by the intent's sender.
     """
+    return _assemble(intent, signature, signing_hash(intent, legacy=legacy), legacy=legacy)
+
+
+def _assemble(
+    intent: Intent, signature: Signature, digest: bytes, *, legacy: bool
+) -> SignedTransaction:
     low = signature.low()
-    parity = _recovery_id(intent, low, signing_hash(intent, legacy=legacy))
+    parity = _recovery_id(intent, low, digest)
+    r, s = map(_number, low)
     if legacy:
-        v = _EIP_155 + 2 * intent.chain_id + parity
-        raw = _encode([*_legacy_fields(intent), v, *low])
+        v = _number(_EIP_155 + 2 * intent.chain_id + parity)
+        raw = _encode([*_legacy_fields(intent), v, r, s])
     else:
-        raw = _DYNAMIC_FEE + _encode([*_dynamic_fields(intent), parity, *low])
+        raw = _DYNAMIC_FEE + _encode([*_dynamic_fields(intent), _number(parity), r, s])
     return SignedTransaction(
         intent_id=intent.intent_id,
         transaction_hash=f"0x{keccak(raw).hex()}",
@@ -106,30 +117,36 @@ def _signer(recoverable: bytes, digest: bytes) -> Address | None:
     return account_of(key.format(compressed=False))
 
 
-def _encode(fields: list[object]) -> bytes:
-    return bytes(rlp.encode(fields))
+def _encode(fields: _Fields) -> bytes:
+    # Bytes already: to have the library find out what each field is takes most of a signature.
+    return bytes(rlp.encode(fields, infer_serializer=False))
 
 
-def _dynamic_fields(intent: Intent) -> list[object]:
+def _number(value: int) -> bytes:
+    """Big-endian without leading zeros, as RLP has integers; nothing at all for zero."""
+    return value.to_bytes((value.bit_length() + 7) // 8)
+
+
+def _dynamic_fields(intent: Intent) -> _Fields:
     return [
-        intent.chain_id,
-        intent.nonce,
-        intent.fees.max_priority_fee_per_gas,
-        intent.fees.max_fee_per_gas,
-        intent.gas_limit,
+        _number(intent.chain_id),
+        _number(intent.nonce),
+        _number(intent.fees.max_priority_fee_per_gas),
+        _number(intent.fees.max_fee_per_gas),
+        _number(intent.gas_limit),
         intent.to.raw,
-        intent.value,
+        _number(intent.value),
         bytes.fromhex(intent.data[2:]),
         [],
     ]
 
 
-def _legacy_fields(intent: Intent) -> list[object]:
+def _legacy_fields(intent: Intent) -> _Fields:
     return [
-        intent.nonce,
-        intent.fees.max_fee_per_gas,
-        intent.gas_limit,
+        _number(intent.nonce),
+        _number(intent.fees.max_fee_per_gas),
+        _number(intent.gas_limit),
         intent.to.raw,
-        intent.value,
+        _number(intent.value),
         bytes.fromhex(intent.data[2:]),
     ]

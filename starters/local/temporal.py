@@ -33,13 +33,17 @@ _MODULE = "github.com/temporalio/cli/cmd/temporal@v1.5.1"
 _DOWNLOAD_SECONDS = 120.0
 
 # The server reads its queues 20 times a second unless told otherwise, which costs 45 ms at every
-# step of a workflow; one partition a queue spares a development server the forwarding between them.
+# step of a workflow; one partition a queue spares a development server the forwarding between them;
+# an activity of the worker that has just scheduled it comes with the answer, not by the queue.
 DYNAMIC_CONFIG = {
     "history.transferProcessorMaxPollRPS": 2000,
     "history.timerProcessorMaxPollRPS": 2000,
     "matching.numTaskqueueReadPartitions": 1,
     "matching.numTaskqueueWritePartitions": 1,
+    "system.enableActivityEagerExecution": "true",
 }
+# Its garbage is collected a quarter as often, for a tenth less processor time at every step.
+_RUNTIME = {"GOGC": "400"}
 _SQLITE_PRAGMAS = {"journal_mode": "WAL", "synchronous": "NORMAL"}
 
 
@@ -53,7 +57,7 @@ def spec(stack: Path, ports: Mapping[str, int], binary: Path, codec: str) -> Pro
     return ProcessSpec(
         name=NAME,
         command=_command(binary, folder / "temporal.sqlite", ports, codec),
-        environment=base_environment(stack, folder),
+        environment=base_environment(stack, folder) | _RUNTIME,
         folder=folder,
         log=stack / "logs" / "temporal.log",
         # Through the UI to the frontend to the namespace: all that users of the server need.

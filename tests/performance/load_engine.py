@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 class Pace:
     """How many intents a batch has at most, and how many batches are ordered and not yet sent."""
 
-    batch: int = 40
-    ahead: int = 3
+    batch: int = 25
+    ahead: int = 2
 
 
 _WEI: Final = 1000 * ETHER

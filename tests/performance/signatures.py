@@ -1,7 +1,7 @@
 """Measures one signature by each key provider beside bare eth_account.
 
 `python -m tests.performance.signatures [--signatures N]`. All sign the same kind of transaction and
-take turns at each one, so that whatever else the machine does disturbs all alike. Vault is asked
+take short turns, so that whatever else the machine does disturbs all alike. Vault is asked
 for the seed at each signature; it and the HSM in software run on this machine.
 """
 
@@ -37,8 +37,10 @@ from tests.support.vault import dev_vault, needed_vault
 BARE: Final = "bare eth_account"
 AIM_MS: Final = 2.0
 _AIMED: Final = ("local", "pkcs11")
-_WARM: Final = 5
-"""Signatures of each that are not counted."""
+_TURN: Final = 25
+"""Signatures one after the other, before it is the next one's turn."""
+_WARM: Final = 3
+"""Signatures of each turn that are not counted: the processor comes from something else."""
 
 Sign = Callable[[], Awaitable[object]]
 
@@ -100,13 +102,23 @@ async def measure(signatures: int) -> Results:
             except pytest.skip.Exception as reason:
                 missing.append(f"{name} was not measured: {reason}")
         seconds: dict[str, list[float]] = {name: [] for name in ways}
-        for number in range(_WARM + signatures):
+        for turn in range(0, signatures, _TURN):
             for name, sign in ways.items():
-                began = time.perf_counter()
-                await sign()
-                if number >= _WARM:
-                    seconds[name].append(time.perf_counter() - began)
+                taken = await _taken(sign, min(_TURN, signatures - turn))
+                seconds[name].extend(taken)
     return Results([Figures(name, taken) for name, taken in seconds.items()], missing)
+
+
+async def _taken(sign: Sign, signatures: int) -> list[float]:
+    """Sign so often one after the other; the seconds of each, after a few that are not counted."""
+    for _ in range(_WARM):
+        await sign()
+    seconds = []
+    for _ in range(signatures):
+        began = time.perf_counter()
+        await sign()
+        seconds.append(time.perf_counter() - began)
+    return seconds
 
 
 def _bare() -> Sign:

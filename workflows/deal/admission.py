@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Final
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
@@ -31,6 +32,10 @@ from workflows.deal.recording import Recording
 from workflows.deal.reservation import admit, release, reserve
 from workflows.deal.state import DealState
 from workflows.deal.transaction import SIGNER_QUEUE
+
+_ASKS_RECORDS: Final = "asks-records"
+"""Deals from before ask whether trading is halted, and the policy, by way of the queue; and the
+first of these when their account is open."""
 
 
 class Admission:
@@ -105,9 +110,7 @@ class Admission:
         deal = self._deal
         if deal.controlled and deal.launch is None:
             raise _not_by_command()
-        accounts = await self._open_account()
-        if deal.controlled:  # deals from before meet a halt at their first step
-            await ensure_active(deal)
+        accounts = await self._begin()
         reading = await read_market(deal, accounts.treasury, options.ADMISSION)
         admitted, funding = await self._admitted(reading)
         if funding is not None and funding.owners_decide:
@@ -127,6 +130,19 @@ class Admission:
             self._ask_owners = partial(self._propose, funding, accounts, reading.multisig)
             if deal.desk_approval is None:
                 await self._ask_owners()
+
+    async def _begin(self) -> DealAccounts:
+        """Open the deal's account, unless trading is halted."""
+        deal = self._deal
+        if not deal.controlled:  # those meet a halt at their first step
+            return await self._open_account()
+        deal.asks_records = workflow.patched(_ASKS_RECORDS)
+        if deal.asks_records:
+            await ensure_active(deal)
+            return await self._open_account()
+        accounts = await self._open_account()
+        await ensure_active(deal)
+        return accounts
 
     async def _admitted(self, reading: MarketReading) -> tuple[Admitted | None, Funding | None]:
         """What the policy says, and whether the owners decide; deals from before ask neither."""

@@ -11,6 +11,7 @@ from domain.deals import DealStatus
 from domain.errors import Problem
 from domain.halts import TradingState, stops_for_good
 from workflows.deal import options
+from workflows.deal.asking import ask
 from workflows.deal.failures import DealFailure
 from workflows.deal.recording import Recording
 from workflows.deal.state import DealCancelled, DealState
@@ -20,12 +21,16 @@ _LONGEST_SUMMARY: Final = 200
 
 
 async def ensure_active(deal: DealState) -> None:
-    """Raise `ActivityError` of a halt unless the deal may begin."""
+    """Raise `ActivityError`, or `DealFailure`, of a halt unless the deal may begin."""
+    summary = "Is it halted?"
+    if deal.asks_records:
+        await ask(HaltActivities.ensure_active, _scope_of(deal), summary)
+        return
     await workflow.execute_activity_method(
         HaltActivities.ensure_active,
         _scope_of(deal),
         task_queue=DEALS_QUEUE,
-        summary="Is it halted?",
+        summary=summary,
         **options.ADMISSION,
     )
 

@@ -30,10 +30,11 @@ class ActivityOptions(TypedDict, total=False):
     cancellation_type: ActivityCancellationType
 
 
-class LocalActivityOptions(TypedDict):
+class LocalActivityOptions(TypedDict, total=False):
     """The options of `workflow.execute_local_activity`."""
 
     start_to_close_timeout: timedelta
+    schedule_to_close_timeout: timedelta
     retry_policy: RetryPolicy
 
 
@@ -102,6 +103,13 @@ RECORD: Final = LocalActivityOptions(
     start_to_close_timeout=timedelta(seconds=10), retry_policy=_PATIENT
 )
 """Write the records; a deal does not move on without them."""
+
+ASK: Final = LocalActivityOptions(
+    start_to_close_timeout=timedelta(seconds=15),
+    schedule_to_close_timeout=timedelta(seconds=60),
+    retry_policy=_PATIENT,
+)
+"""As `ADMISSION`, of what the deals worker itself looks up in the records."""
 
 CLOSE: Final = ActivityOptions(
     start_to_close_timeout=timedelta(seconds=10),

@@ -11,6 +11,7 @@ from activities.control.interface import AdmitDeal, Admitted, ControlActivities
 from activities.protocols.interface import MarketReading
 from domain.approvals import Funding, funding_usd8
 from workflows.deal import options
+from workflows.deal.asking import ask
 from workflows.deal.state import DealState
 from workflows.deal.transaction import DEALS_QUEUE
 
@@ -35,20 +36,27 @@ async def reserve(deal: DealState, reading: MarketReading) -> Funding:
 
 
 async def admit(deal: DealState, reading: MarketReading) -> Admitted:
-    """Have the policy decide, and count the deal with the others of its bank."""
+    """Have the policy decide, and count the deal with the others of its bank.
+
+    Raises `ActivityError`, or `DealFailure`, if it may not begin.
+    """
     request, multisig = deal.request, reading.multisig
     deal.reserved = True
+    order = AdmitDeal(
+        request=request,
+        command_id=None if deal.launch is None else deal.launch.command_id,
+        value_usd8=funding_usd8(request, reading.module, reading.market),
+        limit_usd8=multisig.threshold_usd8,
+        window_seconds=int(multisig.window.total_seconds()),
+    )
+    summary = f"Ask the policy, and count it with what else {request.bank} moves"
+    if deal.asks_records:
+        return await ask(ControlActivities.admit_deal, order, summary)
     return await workflow.execute_activity_method(
         ControlActivities.admit_deal,
-        AdmitDeal(
-            request=request,
-            command_id=None if deal.launch is None else deal.launch.command_id,
-            value_usd8=funding_usd8(request, reading.module, reading.market),
-            limit_usd8=multisig.threshold_usd8,
-            window_seconds=int(multisig.window.total_seconds()),
-        ),
+        order,
         task_queue=DEALS_QUEUE,
-        summary=f"Ask the policy, and count it with what else {request.bank} moves",
+        summary=summary,
         **options.ADMISSION,
     )
 

@@ -82,6 +82,8 @@ class DealState:
     adopt: AdoptMessage | None = None
     controlled: bool = False
     """It began after there were lifecycle policies; older deals go on as they were begun."""
+    asks_records: bool = False
+    """It asks the records by local activities; older deals by the queue."""
     freeze_policy: FreezePolicy = field(default_factory=lambda: FREEZE)
     exit_policy: ExitPolicy = field(default_factory=lambda: EXIT)
     frozen: Freeze | None = None

@@ -33,6 +33,8 @@ from workflows.deal.transaction import execute_batch
 
 _STEP_ATTEMPTS: Final = 3
 _RETRY_AFTER: Final = timedelta(seconds=2)
+_RUN_AGAIN: Final = "run-again"
+"""Deals from before unwind when no-ops were mined in place of their whole run."""
 _RATE_PAUSE: Final = timedelta(minutes=1)
 """Until it is tried again what the signer's hourly rates have no room for."""
 
@@ -158,21 +160,28 @@ class Stepping:
 
         Of a run that had begun a part has had its effect, whatever became of the rest.
         """
-        begun = any(
+        return problem.code == Halted.code and not (key.step is Step.RUN and self._has_begun(key))
+
+    def _may_repeat(self, key: BatchKey, problem: Problem) -> bool:
+        """Whether to build a batch anew.
+
+        A run that has begun never is: part of it has had its effect, whatever reverted.
+        """
+        if not _may_pass(problem):
+            return False
+        mined = any(step.outcome.key == key for step in self._deal.steps)
+        if key.step is not Step.RUN or not mined:
+            return True
+        return workflow.patched(_RUN_AGAIN) and not self._has_begun(key)
+
+    def _has_begun(self, key: BatchKey) -> bool:
+        """Whether more of a batch was mined than no-ops in its place."""
+        return any(
             not inclusion.no_op
             for step in self._deal.steps
             if step.outcome.key == key
             for inclusion in step.outcome.inclusions
         )
-        return problem.code == Halted.code and not (key.step is Step.RUN and begun)
-
-    def _may_repeat(self, key: BatchKey, problem: Problem) -> bool:
-        """Whether to build a batch anew.
-
-        A run that was mined never is: part of it has had its effect, whatever reverted.
-        """
-        mined = any(step.outcome.key == key for step in self._deal.steps)
-        return _may_pass(problem) and not (key.step is Step.RUN and mined)
 
     async def _wait_for_the_chain(self) -> None:
         """Build upon nothing that is in no block; raise `DealFailure` if a result is another."""
