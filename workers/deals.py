@@ -113,6 +113,7 @@ async def build(
                 reservations.reserve_funding,
                 reservations.release_funding,
                 admissions.admit_deal,
+                admissions.find_policy,
                 admissions.ask_approvals,
                 admissions.record_approval,
                 CodecRotation(key_source(CodecSettings.load())).rotate_codec,

@@ -19,6 +19,8 @@ from activities.control.interface import (
     Admitted,
     AskApprovals,
     ControlActivities,
+    FindPolicy,
+    FoundPolicy,
     RecordApproval,
 )
 from activities.control.standing import principal_from
@@ -53,6 +55,11 @@ FROM control.admit(
     %(deal)s, %(command)s, %(digest)s, %(version)s, %(rule)s, %(value)s) AS admitted,
     LATERAL deals.reserve(
         admitted.deal_id, admitted.bank, %(value)s, %(limit)s, %(seconds)s) AS counted
+"""
+_PINNED: Final = """
+SELECT policy.version, policy.content FROM control.admissions AS admitted
+JOIN control.policies AS policy ON policy.version = admitted.policy_version
+WHERE admitted.deal_id = %s
 """
 _ASK: Final = "SELECT deal_id FROM control.ask_approvals(%s, %s)"
 _GIVE: Final = "SELECT deal_id FROM control.give_approval(%s, %s)"
@@ -111,6 +118,13 @@ class Admissions(ControlActivities):
                 owners_decide=row["owners_decide"],
             ),
         )
+
+    @activity.defn
+    async def find_policy(self, order: FindPolicy) -> FoundPolicy:
+        """See `ControlActivities.find_policy`."""
+        async with connected(self._pool, _WITHOUT) as connection:
+            row = await _one(connection, _PINNED, (order.deal_id,))
+        return FoundPolicy(policy=self._policy(row).pinned() if row else None)
 
     @activity.defn
     async def ask_approvals(self, order: AskApprovals) -> DeskApproval:

@@ -44,6 +44,18 @@ class Admitted(_Model):
     funding: Funding
 
 
+class FindPolicy(_Model):
+    """Look up the policy that a deal was admitted by."""
+
+    deal_id: DealId
+
+
+class FoundPolicy(_Model):
+    """That policy; None for a deal that was never admitted, or before there were policies."""
+
+    policy: PinnedPolicy | None
+
+
 class AskApprovals(_Model):
     """Ask for the approvals that a deal needs, of this dry run of it."""
 
@@ -69,6 +81,11 @@ class ControlActivities(ABC):
         Who started it is who gave the recorded command, whatever the workflow was told. Raises
         `PolicyDenied` whose code says why not, `Conflict` and `Unavailable`.
         """
+
+    @abstractmethod
+    @activity.defn
+    async def find_policy(self, order: FindPolicy) -> FoundPolicy:
+        """What a deal whose workflow was lost has to keep to. Raises `Unavailable`."""
 
     @abstractmethod
     @activity.defn

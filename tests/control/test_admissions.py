@@ -14,7 +14,13 @@ from activities.approvals.interface import ReleaseFunding
 from activities.approvals.reservations import Reservations
 from activities.control.admissions import Admissions
 from activities.control.denials import denied
-from activities.control.interface import AdmitDeal, Admitted, AskApprovals, RecordApproval
+from activities.control.interface import (
+    AdmitDeal,
+    Admitted,
+    AskApprovals,
+    FindPolicy,
+    RecordApproval,
+)
 from domain.deals import DealRequest
 from domain.denials import Denial
 from domain.desk_approvals import DeskApproval, binding_digest
@@ -135,6 +141,20 @@ async def test_asking_again_gets_the_first_answer_also_under_a_new_policy(
     approve(control, 2, "risk-2")
     assert await admissions.admit_deal(order(request(), 3_000_000)) == first
     await denial(Denial.POLICY_NO_RULE, admissions=admissions, database=control, deal="deal-2")
+
+
+async def test_a_deal_that_was_lost_finds_the_policy_it_was_admitted_by(
+    admissions: Admissions, control: Database
+) -> None:
+    first = await start(admissions, control)
+    propose(control, document(2, exit={"attempts": 9}), "risk-1", 1)
+    approve(control, 2, "risk-2")
+    second = await start(admissions, control, deal="deal-2")
+    assert second.policy.exit.attempts == 9
+    for deal_id, admitted in (("deal-1", first), ("deal-2", second)):
+        found = await admissions.find_policy(FindPolicy(deal_id=DealId(deal_id)))
+        assert found.policy == admitted.policy
+    assert (await admissions.find_policy(FindPolicy(deal_id=DealId("deal-3")))).policy is None
 
 
 async def test_a_start_without_a_recorded_command_is_denied(

@@ -21,6 +21,7 @@ from domain.identifiers import DealId
 from domain.views import DealView
 from starters.control.policies import POLICY_FILE
 from starters.local.state import load_environment
+from tests.e2e.test_kills import killed
 from tests.support.desk import Desk
 
 TWO_MILLION: Final = "700"
@@ -161,6 +162,25 @@ async def test_an_approved_deal_runs_by_the_version_that_it_was_admitted_by(
     ended = await desk.end(deal_id)
     assert (ended.status, ended.policy_version) == (DealStatus.COMPLETED, low)
     assert newer > low
+
+
+async def test_approvals_are_read_while_temporal_is_away_and_given_when_it_is_back(
+    desk: Desk, low: int
+) -> None:
+    view = await waiting(desk)
+    deal_id = view.request.deal_id
+    async with killed(desk.stack, "temporal"):
+        listed = await done(desk, "approvals")
+        assert deal_id in [each["deal_id"] for each in listed["approvals"]]
+        shown = await done(desk, "approvals", deal_id)
+        assert (shown["desk"]["missing"], shown["desk"]["policy_version"]) == (1, low)
+        away = await run(desk, *approving(deal_id, "approver-1"), "-o", "json")
+        assert away.returncode == 1, away.stdout
+        problem = json.loads(away.stderr.strip().splitlines()[-1])
+        assert problem["code"] == "unavailable", problem
+    said = await done(desk, *approving(deal_id, "approver-1"))
+    assert (said["missing"], [each["approver"] for each in said["given"]]) == (0, ["approver-1"])
+    assert (await desk.end(deal_id)).status is DealStatus.COMPLETED
 
 
 async def test_whoever_started_it_does_not_approve_it_and_a_viewer_may_not(

@@ -24,6 +24,7 @@ _SET_FEE: Final = Function("setFeeBps(uint256)")
 _WITHDRAW_RESERVE: Final = Function("withdrawReserve(uint256,address)")
 _SET_ANSWER: Final = Function("setAnswer(int192)")
 _ISSUE: Final = Function("issue(uint256)")
+_ISSUE_DISCOUNT: Final = Function("issue(uint256,address)")
 _REDEEM: Final = 0
 _POOL_FEE: Final = 100
 _TOKENS: Final = ("weth", "usdt", "usdtz", "a_weth", "variable_debt_usdt")
@@ -176,6 +177,23 @@ class Node:
         bought = self.token("usdtz", OWNER) - held
         self._order("usdtz", erc20.APPROVE.encode(router, bought))
         self._order("uniswap_router", _swap(discount, par, bought))
+
+    @contextmanager
+    def cheaper_discount(self, dollars: int = 40_000_000) -> Iterator[None]:
+        """Sell the discount token for so much less than par that nobody else can; buy it back."""
+        par, discount = self.contracts["usdt"], self.contracts["usdtz"]
+        router, amount = self.contracts["uniswap_router"], dollars * 10**6
+        self._order("usdt", _ISSUE.encode(2 * amount))
+        self._order("usdt", erc20.APPROVE.encode(self.contracts["redemption"], 2 * amount))
+        self._order("redemption", _ISSUE_DISCOUNT.encode(amount, OWNER))
+        self._order("usdt", erc20.APPROVE.encode(self.contracts["redemption"], 0))
+        held = self.token("usdt", OWNER)
+        self._order("usdtz", erc20.APPROVE.encode(router, amount))
+        self._order("uniswap_router", _swap(discount, par, amount))
+        yield
+        earned = self.token("usdt", OWNER) - held
+        self._order("usdt", erc20.APPROVE.encode(router, earned))
+        self._order("uniswap_router", _swap(par, discount, earned))
 
     def ether_price(self, usd8: int) -> None:
         """Set the price of ether, in 1e-8 USD."""

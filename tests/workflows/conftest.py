@@ -125,6 +125,7 @@ async def theatre() -> AsyncIterator[Theatre]:
                     reservations.reserve_funding,
                     reservations.release_funding,
                     control.admit_deal,
+                    control.find_policy,
                     control.ask_approvals,
                     control.record_approval,
                 ],

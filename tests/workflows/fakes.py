@@ -33,6 +33,8 @@ from activities.control.interface import (
     Admitted,
     AskApprovals,
     ControlActivities,
+    FindPolicy,
+    FoundPolicy,
     RecordApproval,
 )
 from activities.custody.interface import (
@@ -631,6 +633,12 @@ class FakeControl(ControlActivities):
                 owners_decide=script.owners_decide,
             ),
         )
+
+    @activity.defn
+    async def find_policy(self, order: FindPolicy) -> FoundPolicy:
+        script = scripts[order.deal_id]
+        script.note("find_policy")
+        return FoundPolicy(policy=script.policy if script.admissions else None)
 
     @activity.defn
     async def ask_approvals(self, order: AskApprovals) -> DeskApproval:

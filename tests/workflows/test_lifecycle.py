@@ -327,6 +327,20 @@ async def test_a_deal_that_cannot_be_looked_at_stays_stuck_until_it_is_adopted_a
     await theatre.end(deal_id)
 
 
+async def test_a_deal_that_was_lost_keeps_to_the_policy_of_its_admission(
+    theatre: Theatre,
+) -> None:
+    script = by_policy(frozen_script(), exit=ExitPolicy(attempts=1))
+    script.outcomes["unwind/1/1"] = error(TransactionReverted)
+    deal_id = await in_status(theatre, script, DealStatus.FROZEN)
+    await theatre.handle(deal_id).terminate("a test")
+    await adopt(theatre, deal_id)
+    await theatre.until(deal_id, lambda view: view.status is DealStatus.STUCK)
+    assert "prepare unwind/1/2" not in script.calls
+    await theatre.command(deal_id, Command.RETRY)
+    assert (await theatre.end(deal_id)).status is DealStatus.UNWOUND
+
+
 async def test_a_deal_that_runs_cannot_be_adopted(theatre: Theatre) -> None:
     held = asyncio.Event()
     script = Script(held={"wrap/1/1": held})

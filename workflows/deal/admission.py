@@ -149,8 +149,7 @@ class Admission:
         deal = self._deal
         if deal.controlled:
             admitted = await admit(deal, reading)
-            deal.policy = admitted.policy
-            deal.freeze_policy, deal.exit_policy = admitted.policy.freeze, admitted.policy.exit
+            deal.pin(admitted.policy)
             return admitted, admitted.funding
         return None, await reserve(deal, reading) if workflow.patched("multisig") else None
 

@@ -5,6 +5,7 @@ from typing import Final
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
+    from activities.control.interface import ControlActivities, FindPolicy, FoundPolicy
     from activities.deals.interface import FindDeal, RecordActivities
     from activities.signing.interface import DealAccounts, OpenAccount, SigningActivities
     from activities.transactions.interface import (
@@ -29,6 +30,8 @@ with workflow.unsafe.imports_passed_through():
 
 
 ADOPTED: Final = "AdoptedDeal"
+_KEEPS_TO_POLICY: Final = "keeps-to-policy"
+"""Deals that were taken over before sell as far as the default policy goes."""
 
 
 @workflow.defn(name=ADOPTED)
@@ -93,7 +96,21 @@ class AdoptedDealWorkflow(DealWorkflow):
         )
         deal.restore(view, found.rounds)
         deal.account, deal.treasury = accounts.account, accounts.treasury
+        if workflow.patched(_KEEPS_TO_POLICY):
+            await self._pin_policy()
         return found
+
+    async def _pin_policy(self) -> None:
+        """Go on by the policy that the deal was admitted by, if it ever was."""
+        found: FoundPolicy = await workflow.execute_activity_method(
+            ControlActivities.find_policy,
+            FindPolicy(deal_id=self._deal.request.deal_id),
+            task_queue=DEALS_QUEUE,
+            summary="Look up the policy that it was admitted by",
+            **options.CLOSE,
+        )
+        if found.policy is not None:
+            self._deal.pin(found.policy)
 
     async def _finish(self, batch: PreparedBatch) -> None:
         deal, started = self._deal, workflow.now()

@@ -124,6 +124,11 @@ class DealState:
         self.decided = self.taken_over = self.has_key = self.controlled = True
         self.reserved, self.all_final = True, False
 
+    def pin(self, policy: PinnedPolicy) -> None:
+        """Keep to this policy from now on."""
+        self.policy = policy
+        self.freeze_policy, self.exit_policy = policy.freeze, policy.exit
+
     def next_round(self, step: Step) -> int:
         """Count another round of a step and return its number, from 1."""
         self.rounds[step] = self.rounds.get(step, 0) + 1
