@@ -57,8 +57,10 @@ def errors_about(about: About) -> Iterator[None]:
     """Raise the domain's error likewise; that there is no such workflow stays an `RPCError`."""
     try:
         yield
-    except (WorkflowUpdateFailedError, WorkflowQueryFailedError, WorkflowQueryRejectedError) as e:
-        raise error_from(problem_of(e)) from e
+    except WorkflowQueryFailedError as error:
+        raise _unanswered(about, error) from error
+    except (WorkflowUpdateFailedError, WorkflowQueryRejectedError) as error:
+        raise error_from(problem_of(error)) from error
     except WorkflowFailureError as error:
         raise _failure(about, error) from error
     except RPCError as error:
@@ -88,6 +90,20 @@ def _failure(about: About, error: WorkflowFailureError) -> DealError:
         value=about.value,
         actual=str(error.cause),
         next_action="look at the last step with `deal show` and at its account on the chain",
+    )
+
+
+def _unanswered(about: About, error: WorkflowQueryFailedError) -> DealError:
+    """Of a query: it only looks, so without a reason of ours the worker could not look just now."""
+    problem = problem_of(error)
+    if problem.code != DealError.code:
+        return error_from(problem)
+    return Unavailable(
+        f"the deals worker cannot answer for {about.text} now",
+        field=about.field,
+        value=about.value,
+        actual=problem.message,
+        next_action="try again; if it goes on, look at its workflow in the Web UI",
     )
 
 

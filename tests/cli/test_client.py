@@ -86,6 +86,9 @@ class StandIn:
 
     @workflow.query
     def view(self) -> DealView:
+        if self._view.request.bank == "bank-mute":
+            msg = "the worker was too busy"
+            raise RuntimeError(msg)
         return self._view
 
     @workflow.signal
@@ -181,6 +184,18 @@ async def test_fifty_identical_requests_are_one_deal_with_one_answer(
     history = await temporal.get_workflow_handle(workflow_id(request_.deal_id)).fetch_history()
     accepted = "workflow_execution_update_accepted_event_attributes"
     assert [event.HasField(accepted) for event in history.events].count(True) == 1
+
+
+async def test_a_worker_that_cannot_look_just_now_is_asked_again_later(
+    deals: DealClient,
+) -> None:
+    request = samples.request(f"deal-{uuid4().hex[:12]}", bank="bank-mute")
+    await deals.start(request)
+    with pytest.raises(Unavailable) as caught:
+        await deals.view(request.deal_id)
+    problem = caught.value.problem
+    assert (problem.field, problem.value) == ("deal_id", request.deal_id)
+    assert problem.actual == "ApplicationError: the worker was too busy"
 
 
 @pytest.mark.parametrize("running", [True, False])
