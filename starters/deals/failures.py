@@ -94,7 +94,10 @@ def _failure(about: About, error: WorkflowFailureError) -> DealError:
 
 
 def _unanswered(about: About, error: WorkflowQueryFailedError) -> DealError:
-    """Of a query: it only looks, so without a reason of ours the worker could not look just now."""
+    """Of a query: it only looks, so without a reason of ours the worker could not look just now.
+
+    The SDK gives its words as they were encoded; they are in the worker's log.
+    """
     problem = problem_of(error)
     if problem.code != DealError.code:
         return error_from(problem)
@@ -102,7 +105,6 @@ def _unanswered(about: About, error: WorkflowQueryFailedError) -> DealError:
         f"the deals worker cannot answer for {about.text} now",
         field=about.field,
         value=about.value,
-        actual=problem.message,
         next_action="try again; if it goes on, look at its workflow in the Web UI",
     )
 

@@ -195,7 +195,7 @@ async def test_a_worker_that_cannot_look_just_now_is_asked_again_later(
         await deals.view(request.deal_id)
     problem = caught.value.problem
     assert (problem.field, problem.value) == ("deal_id", request.deal_id)
-    assert problem.actual == "ApplicationError: the worker was too busy"
+    assert "Encoded" not in str(problem)
 
 
 @pytest.mark.parametrize("running", [True, False])
