@@ -12,9 +12,9 @@ from typing import Any
 from activities.transactions.interface import Action, TransactionView
 from domain.approvals import Approval
 from domain.commands import CommandKind, NewCommand
-from domain.deals import Command, DealRequest, DealStatus
+from domain.deals import CLOSED, Command, DealRequest, DealStatus, check_command
 from domain.desk_approvals import DeskApproval, not_awaited
-from domain.errors import Unavailable
+from domain.errors import NotFound, Unavailable
 from domain.identifiers import BankId, DealId
 from domain.identity import Caller, Permission
 from domain.launches import Launch
@@ -141,10 +141,25 @@ class DealDesk:
         kind = CommandKind(f"deal.{command}")
 
         async def hand_over(client: DealClient) -> DealView:
-            return await client.command(deal_id, command, message, command_id)
+            try:
+                return await client.command(deal_id, command, message, command_id)
+            except NotFound:
+                if command is not Command.ADOPT:
+                    raise
+                # Temporal keeps nothing for ever: what the deal was asked for is in the records.
+                return await client.take_over(await self._forgotten(deal_id), message, command_id)
 
         new = _about(kind, deal_id, bank, message.model_dump(mode="json"), why, command_id)
         return await self._giving.give(caller, new, hand_over, DealView)
+
+    async def _forgotten(self, deal_id: DealId) -> DealRequest:
+        """The request of a deal that only the records know; raises `NotAllowed` if it has ended."""
+        found = await self._records.find(deal_id)
+        if found is None:
+            raise not_found(deal_id)
+        if found.status in CLOSED:
+            check_command(Command.ADOPT, found.status)
+        return found.request
 
     async def transact(
         self, caller: Caller, intent: IntentDetail, action: Action, why: str, *, command_id: str

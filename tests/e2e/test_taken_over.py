@@ -6,15 +6,20 @@ import asyncio
 from uuid import uuid4
 
 import pytest
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
+from temporalio.service import RPCError, RPCStatusCode
 
 from domain.deals import Command, DealStatus, Step
-from domain.errors import NotAllowed
+from domain.errors import NotAllowed, NotFound
 from domain.exits import part_of
+from domain.identifiers import DealId
 from tests.e2e.test_commands import walk_to
 from tests.e2e.test_freeze import frozen_deal
 from tests.support.desk import Desk
 from tests.support.treasury import Treasury, total
 from workflows.deal.messages import UnwindMessage
+from workflows.deal.workflow import workflow_id
 
 
 @pytest.mark.parametrize("step", [Step.FUND, Step.BORROW, Step.SWAP])
@@ -41,6 +46,53 @@ async def test_a_terminated_deal_is_taken_over_exactly_once_and_all_funds_come_h
     ]
     with pytest.raises(NotAllowed):
         await desk.command(deal_id, Command.PAUSE)
+
+
+async def forgotten(desk: Desk, deal_id: DealId) -> None:
+    """Have Temporal forget a deal, as it does with all of them when their time is over."""
+    await desk.client.workflow_service.delete_workflow_execution(
+        DeleteWorkflowExecutionRequest(
+            namespace=desk.client.namespace,
+            workflow_execution=WorkflowExecution(workflow_id=workflow_id(deal_id)),
+        )
+    )
+    while await known(desk, deal_id):  # noqa: ASYNC110 - nobody tells us, so we ask
+        await asyncio.sleep(0.1)
+
+
+async def known(desk: Desk, deal_id: DealId) -> bool:
+    """Whether Temporal has the deal."""
+    try:
+        await desk.handle(deal_id).describe()
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return False
+        raise
+    return True
+
+
+async def test_a_deal_that_temporal_has_forgotten_is_taken_over_from_the_records(
+    desk: Desk,
+) -> None:
+    node, before = desk.node(), Treasury.of(desk.node(), desk)
+    with node.held():
+        deal_id = await walk_to(desk, Step.BORROW)
+        await desk.handle(deal_id).terminate("a test")
+    done = await desk.run()
+    ended_well = done.request.deal_id
+    for each in (deal_id, ended_well):
+        await forgotten(desk, each)
+    with pytest.raises(NotFound):
+        await desk.command(deal_id, Command.CANCEL)
+    with pytest.raises(NotAllowed, match="COMPLETED"):
+        await desk.command(ended_well, Command.ADOPT)
+    await desk.command(deal_id, Command.ADOPT)
+    ended = await desk.end(deal_id)
+    assert ended.status is DealStatus.UNWOUND
+    assert ended.account is not None
+    assert node.holdings(ended.account) == {}
+    assert total([ended, done]) == Treasury.of(node, desk) - before
+    desk.books.check_exactly_once(ended, node)
 
 
 async def test_what_was_prepared_and_never_signed_is_given_up_when_it_is_taken_over(
