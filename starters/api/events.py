@@ -17,6 +17,7 @@ from starters.api.refusals import RateLimited
 from starters.deals.database import Connections, fetch
 from starters.deals.failures import not_found
 from starters.deals.reading import RecordsReader
+from workers.runtime.background import ended
 
 LOOK_SECONDS: Final = 0.25
 _LONGEST_WAIT: Final = 10.0
@@ -82,9 +83,7 @@ class Followers:
     async def close(self) -> None:
         """Look no more."""
         if self._looking is not None:
-            self._looking.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._looking
+            await ended(self._looking)
 
     async def _view(self, deal_id: DealId) -> DealView:
         view = await self._records.find(deal_id)
@@ -98,7 +97,8 @@ class Followers:
             self._have_looked()
             if self._version.get(deal_id, 0) <= after:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(changed.wait(), _LONGEST_WAIT)
+                    async with asyncio.timeout(_LONGEST_WAIT):
+                        await changed.wait()
             changed.clear()
             with suppress(Unavailable):
                 view = await self._view(deal_id)

@@ -5,9 +5,11 @@ import os
 import signal
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 import structlog
+
+_CANCEL_SECONDS: Final = 0.5
 
 _log = structlog.get_logger(__name__)
 
@@ -20,8 +22,18 @@ async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     try:
         yield
     finally:
+        await ended(task)
+
+
+async def ended(task: asyncio.Task[Any]) -> None:
+    """Cancel it and wait for its end; what it ends with is looked at elsewhere.
+
+    A cancellation that comes together with what a task waits for can be lost: Python 3.11's
+    `asyncio.wait_for`, by which connections are lent, then returns as if there had been none.
+    """
+    while not task.done():
         task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await asyncio.wait([task], timeout=_CANCEL_SECONDS)
 
 
 def _stop_on_failure(task: asyncio.Task[None]) -> None:
