@@ -48,7 +48,7 @@ async def act(order: Order, output: Output) -> None:
     who = await caller(Permission.TX_ACT)
     reader = transactions(settings)
     desk = TransactionDesk(open_desk(settings), reader)
-    intent = await desk.find(who, order.intent, Permission.TX_ACT)
+    intent = await reader.find_for(who, order.intent, Permission.TX_ACT)
     check_action(order.action, intent)
     if not order.sure and not _confirmed(order.action, intent):
         typer.echo("nothing was changed", err=True)

@@ -22,8 +22,6 @@ from starters.cli.session import (
 )
 from starters.cli.show import parse_chain_id
 from starters.cli.tables import problem_facts
-from starters.cli.temporal import open_desk
-from starters.control.transactions import TransactionDesk
 from starters.deals.calldata import call_text
 from starters.deals.transactions import IntentCursor, IntentDetail, IntentFilter, IntentPage
 from workers.runtime.profiles import load_profiles
@@ -48,9 +46,8 @@ async def list_intents(chosen: IntentFilter, output: Output) -> None:
 
 async def show_intent(name: str, output: Output) -> None:
     """`deal tx show`: everything that is recorded about one."""
-    who, settings = await caller(Permission.TX_READ), load_settings()
-    desk = TransactionDesk(open_desk(settings), transactions(settings))
-    intent = await desk.find(who, name)
+    who = await caller(Permission.TX_READ)
+    intent = await transactions(load_settings()).find_for(who, name)
     if output is Output.JSON:
         print_json(intent_document(intent))
     else:

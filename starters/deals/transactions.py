@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 from domain.amounts import Units
 from domain.errors import NotFound, Problem
 from domain.identifiers import DealId
+from domain.identity import Caller, Permission
 from domain.transactions import IntentState
 from starters.deals.database import Connections, fetch
 from starters.deals.paging import (
@@ -264,11 +265,25 @@ class TransactionsReader:
         """
         rows = await fetch(self._connections, _FIND, {"name": name})
         if not rows:
-            raise unknown_transaction(name)
+            raise _unknown(name)
         return IntentDetail.model_validate(rows[0])
 
+    async def find_for(
+        self, caller: Caller, name: str, permission: Permission = Permission.TX_READ
+    ) -> IntentDetail:
+        """Return it if the caller may see it.
 
-def unknown_transaction(name: str) -> NotFound:
+        Raises `Forbidden`, and `NotFound` for one of another bank's deal as for one that is not
+        there; one that is no deal's is only for whoever has all banks.
+        """
+        caller.require(permission)
+        intent = await self.find(name)
+        if not caller.principal.all_banks and not caller.principal.has_bank(intent.bank or ""):
+            raise _unknown(name)
+        return intent
+
+
+def _unknown(name: str) -> NotFound:
     """There is no such transaction."""
     return NotFound(
         f"there is no transaction {name}",

@@ -124,7 +124,7 @@ async def list_transactions(  # noqa: PLR0913 - the filters
 )
 async def show_transaction(caller: Asking, services: With, intent_id: IntentPath) -> Response:
     """Show a transaction: nonce, fees, every attempt, its receipt, and its call in words."""
-    intent = await services.transaction_desk.find(caller, intent_id)
+    intent = await services.transactions.find_for(caller, intent_id)
     names = _names(intent, services.profiles.get(intent.chain_id))
     return answer(
         TransactionDocument.model_construct(
