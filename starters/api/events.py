@@ -84,6 +84,8 @@ class Followers:
         """Look no more."""
         if self._looking is not None:
             await ended(self._looking)
+            if not self._looking.cancelled():
+                self._looking.result()  # raises what it has failed with
 
     async def _view(self, deal_id: DealId) -> DealView:
         view = await self._records.find(deal_id)

@@ -58,7 +58,7 @@ def errors_about(about: About) -> Iterator[None]:
     try:
         yield
     except WorkflowQueryFailedError as error:
-        raise _unanswered(about, error) from error
+        raise _unanswered(about) from error
     except (WorkflowUpdateFailedError, WorkflowQueryRejectedError) as error:
         raise error_from(problem_of(error)) from error
     except WorkflowFailureError as error:
@@ -93,14 +93,11 @@ def _failure(about: About, error: WorkflowFailureError) -> DealError:
     )
 
 
-def _unanswered(about: About, error: WorkflowQueryFailedError) -> DealError:
-    """Of a query: it only looks, so without a reason of ours the worker could not look just now.
+def _unanswered(about: About) -> Unavailable:
+    """Of a query: it only looks, so the worker could not look just now.
 
-    The SDK gives its words as they were encoded; they are in the worker's log.
+    The SDK gives its words as they were encoded, and no cause; they are in the worker's log.
     """
-    problem = problem_of(error)
-    if problem.code != DealError.code:
-        return error_from(problem)
     return Unavailable(
         f"the deals worker cannot answer for {about.text} now",
         field=about.field,

@@ -13,19 +13,25 @@ from temporalio.exceptions import ApplicationError
 
 from workflows.deal import options
 from workflows.deal.failures import DealFailure, problem_of
+from workflows.deal.state import DealState
+from workflows.deal.transaction import DEALS_QUEUE
 
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
 
 
 async def ask(
-    method: Callable[[Any, Asked], Awaitable[Answer]], order: Asked, summary: str
+    deal: DealState, method: Callable[[Any, Asked], Awaitable[Answer]], order: Asked, summary: str
 ) -> Answer:
-    """Ask, and return the answer.
+    """Ask, and return the answer; deals from before ask by way of the queue.
 
-    Raises `DealFailure` with the reason if it is refused, and `ActivityError` if nobody answers
-    within a minute.
+    Raises `DealFailure`, or `ActivityError`, with the reason if it is refused, and `ActivityError`
+    if nobody answers within a minute.
     """
+    if not deal.asks_records:
+        return await workflow.execute_activity_method(
+            method, order, task_queue=DEALS_QUEUE, summary=summary, **options.ADMISSION
+        )
     try:
         return await workflow.execute_local_activity_method(
             method, order, summary=summary, **options.ASK

@@ -15,24 +15,13 @@ from workflows.deal.asking import ask
 from workflows.deal.failures import DealFailure
 from workflows.deal.recording import Recording
 from workflows.deal.state import DealCancelled, DealState
-from workflows.deal.transaction import DEALS_QUEUE
 
 _LONGEST_SUMMARY: Final = 200
 
 
 async def ensure_active(deal: DealState) -> None:
     """Raise `ActivityError`, or `DealFailure`, of a halt unless the deal may begin."""
-    summary = "Is it halted?"
-    if deal.asks_records:
-        await ask(HaltActivities.ensure_active, _scope_of(deal), summary)
-        return
-    await workflow.execute_activity_method(
-        HaltActivities.ensure_active,
-        _scope_of(deal),
-        task_queue=DEALS_QUEUE,
-        summary=summary,
-        **options.ADMISSION,
-    )
+    await ask(deal, HaltActivities.ensure_active, _scope_of(deal), "Is it halted?")
 
 
 async def wait_for_release(deal: DealState, recording: Recording, problem: Problem) -> None:

@@ -50,15 +50,7 @@ async def admit(deal: DealState, reading: MarketReading) -> Admitted:
         window_seconds=int(multisig.window.total_seconds()),
     )
     summary = f"Ask the policy, and count it with what else {request.bank} moves"
-    if deal.asks_records:
-        return await ask(ControlActivities.admit_deal, order, summary)
-    return await workflow.execute_activity_method(
-        ControlActivities.admit_deal,
-        order,
-        task_queue=DEALS_QUEUE,
-        summary=summary,
-        **options.ADMISSION,
-    )
+    return await ask(deal, ControlActivities.admit_deal, order, summary)
 
 
 async def release(deal: DealState) -> None:
