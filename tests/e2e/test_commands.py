@@ -10,7 +10,7 @@ import pytest
 from domain.deals import Command, DealStatus, Step
 from domain.errors import NotAllowed
 from tests.support.desk import Desk
-from tests.support.treasury import Treasury, total
+from tests.support.treasury import Treasury, check_home, total
 
 UP_TO_SETTLE = (
     Step.FUND,
@@ -137,10 +137,7 @@ async def test_cancelling_the_workflow_unwinds_the_deal_and_does_not_make_it_van
         node.mine()
     ended = await desk.end(deal_id)
     assert ended.status is DealStatus.UNWOUND
-    assert ended.account is not None
-    assert node.holdings(ended.account) == {}
-    assert total([ended]) == Treasury.of(node, desk) - before
-    desk.books.check_exactly_once(ended, node)
+    check_home(desk, before, ended)
 
 
 async def test_a_paused_deal_can_be_cancelled(desk: Desk) -> None:

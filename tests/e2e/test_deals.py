@@ -9,7 +9,7 @@ import pytest
 from domain.deals import DealStatus, Step
 from domain.errors import Conflict
 from tests.support.desk import Desk
-from tests.support.treasury import Treasury, total
+from tests.support.treasury import Treasury, check_home
 
 ONE_CYCLE = (
     Step.FUND,
@@ -33,13 +33,10 @@ async def test_one_deal_completes_and_its_settlement_is_what_the_treasury_gained
 
     assert view.status is DealStatus.COMPLETED
     assert tuple(step.outcome.key.step for step in view.steps) == ONE_CYCLE
-    assert total([view]) == Treasury.of(node, desk) - before
     assert view.settlement is not None
     assert view.settlement.profit_usd8 > 0
     assert view.settlement.par > 0 > view.settlement.ether_wei
-    assert view.account is not None
-    assert node.holdings(view.account) == {}
-    desk.books.check_exactly_once(view, node)
+    check_home(desk, before, view)
 
 
 async def test_a_deal_keeps_its_limits_at_every_step(desk: Desk) -> None:
@@ -62,13 +59,10 @@ async def test_three_cycles_earn_about_three_times_as_much(desk: Desk) -> None:
     swaps = [s.outcome.key.round for s in view.steps if s.outcome.key.step is Step.SWAP]
     redeems = [s.outcome.key.round for s in view.steps if s.outcome.key.step is Step.REDEEM]
     assert swaps == redeems == [1, 2, 3]
-    assert total([view]) == Treasury.of(node, desk) - before
     assert once.settlement is not None
     assert view.settlement is not None
     assert view.settlement.par == pytest.approx(3 * once.settlement.par, rel=0.01)
-    assert view.account is not None
-    assert node.holdings(view.account) == {}
-    desk.books.check_exactly_once(view, node)
+    check_home(desk, before, view)
 
 
 async def test_twenty_deals_at_once_have_the_effect_of_twenty_deals(desk: Desk) -> None:
@@ -77,12 +71,8 @@ async def test_twenty_deals_at_once_have_the_effect_of_twenty_deals(desk: Desk) 
     views = await asyncio.gather(*(desk.run() for _ in range(20)))
 
     assert {view.status for view in views} == {DealStatus.COMPLETED}
-    assert total(views) == Treasury.of(node, desk) - before
     assert len({view.account for view in views}) == 20
-    for view in views:
-        assert view.account is not None
-        assert node.holdings(view.account) == {}
-        desk.books.check_exactly_once(view, node)
+    check_home(desk, before, *views)
     # The treasury sent one transaction a deal, and has no nonce given out and not used.
     assert node.nonce(desk.treasury) - nonce_before == 20
     assert desk.books.next_nonce(desk.treasury, 138) == node.nonce(desk.treasury)

@@ -10,7 +10,7 @@ import pytest
 from domain.deals import Command, DealStatus, Step
 from tests.e2e.test_commands import walk_to
 from tests.support.desk import Desk
-from tests.support.treasury import Treasury, total
+from tests.support.treasury import Treasury, check_home
 
 
 @asynccontextmanager
@@ -40,9 +40,7 @@ async def test_a_frozen_deal_completes_when_redemption_reopens(desk: Desk) -> No
         ]
     ended = await desk.end(deal_id)
     assert ended.status is DealStatus.COMPLETED
-    assert total([ended]) == Treasury.of(node, desk) - before
-    assert node.holdings(frozen.account) == {}
-    desk.books.check_exactly_once(ended, node)
+    check_home(desk, before, ended)
 
 
 async def test_a_deal_waits_for_a_reserve_that_cannot_pay_for_it(desk: Desk) -> None:
@@ -73,7 +71,7 @@ async def test_a_frozen_deal_does_not_hold_up_the_others(desk: Desk) -> None:
 
 
 async def test_a_frozen_deal_that_is_cancelled_sells_back_and_is_unwound(desk: Desk) -> None:
-    node, before = desk.node(), Treasury.of(desk.node(), desk)
+    before = Treasury.of(desk.node(), desk)
     async with frozen_deal(desk) as deal_id:
         await desk.command(deal_id, Command.CANCEL)
         ended = await desk.end(deal_id)
@@ -81,12 +79,9 @@ async def test_a_frozen_deal_that_is_cancelled_sells_back_and_is_unwound(desk: D
     way_out = [step.outcome.key.step for step in ended.steps][5:]
     # Selling back costs the pool's fee twice, which the treasury makes up.
     assert way_out == [Step.UNWIND, Step.TOP_UP, Step.SETTLE, Step.SWEEP]
-    assert ended.account is not None
-    assert node.holdings(ended.account) == {}
-    assert total([ended]) == Treasury.of(node, desk) - before
+    check_home(desk, before, ended)
     assert ended.settlement is not None
     assert ended.settlement.par < 0
-    desk.books.check_exactly_once(ended, node)
 
 
 async def test_a_deal_that_was_only_frozen_in_between_is_told_by_its_reverted_redemption(

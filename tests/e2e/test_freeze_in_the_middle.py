@@ -11,7 +11,7 @@ from domain.deals import Command, DealStatus, Step
 from domain.identifiers import DealId
 from domain.views import DealView
 from tests.support.desk import Desk
-from tests.support.treasury import Treasury, total
+from tests.support.treasury import Treasury, check_home
 
 EACH: Final = 10
 """How many have redeemed when redemption is frozen, and how many hold discount tokens."""
@@ -82,8 +82,4 @@ async def test_of_twenty_deals_ten_complete_while_ten_are_frozen_and_end_by_thaw
     # To the wei: the treasury has what the twenty say they brought, and no account has anything.
     everyone = [*completed, *unwound, *thawed]
     assert len(everyone) == 2 * EACH
-    assert total(everyone) == Treasury.of(node, desk) - before
-    for view in everyone:
-        assert view.account is not None
-        assert node.holdings(view.account) == {}
-        desk.books.check_exactly_once(view, node)
+    check_home(desk, before, *everyone)

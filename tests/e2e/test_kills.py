@@ -22,7 +22,7 @@ from starters.local.stack import Stack
 from tests.e2e.test_deals import ONE_CYCLE
 from tests.support.desk import Desk
 from tests.support.stacks import left_behind
-from tests.support.treasury import Treasury, total
+from tests.support.treasury import Treasury, check_home, total
 
 WORKERS: Final = ("deals", "chain", "signer")
 GAS_OF_FUNDING_WEI: Final = 21_000 * 10**10
@@ -155,10 +155,7 @@ async def check_pipelined(desk: Desk, deal_id: DealId, before: Treasury) -> None
     view = await desk.end(deal_id)
     assert view.status is DealStatus.COMPLETED
     assert [str(step.outcome.key.step) for step in view.steps] == ["fund", "run", "sweep"]
-    assert view.account is not None
-    assert desk.node().holdings(view.account) == {}
-    assert total([view]) == Treasury.of(desk.node(), desk) - before
-    desk.books.check_exactly_once(view, desk.node())
+    check_home(desk, before, view)
 
 
 async def test_killed_at_random_again_and_again_deals_complete(slow_desk: Desk) -> None:

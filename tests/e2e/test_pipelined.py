@@ -11,7 +11,7 @@ from domain.identifiers import DealId
 from domain.views import DealView
 from tests.support.desk import Desk, eventually
 from tests.support.node import Node
-from tests.support.treasury import Treasury, total
+from tests.support.treasury import Treasury, check_home
 
 PIPELINED = "pipelined"
 WHOLE = (Step.FUND, Step.RUN, Step.SWEEP)
@@ -49,15 +49,6 @@ def reverted(view: DealView) -> list[str]:
     return [inclusion.purpose for inclusion in run.inclusions if not inclusion.succeeded]
 
 
-def check_home(desk: Desk, view: DealView, before: Treasury) -> None:
-    """Every wei and every token is with the treasury, and it is what the settlement says."""
-    node = desk.node(view.request.chain_id)
-    assert view.account is not None
-    assert node.holdings(view.account) == {}
-    assert total([view]) == Treasury.of(node, desk) - before
-    desk.books.check_exactly_once(view, node)
-
-
 @pytest.mark.parametrize("chain_id", [138, 651940])
 async def test_a_pipelined_deal_completes_and_its_settlement_is_what_the_treasury_gained(
     desk: Desk, chain_id: int
@@ -68,7 +59,7 @@ async def test_a_pipelined_deal_completes_and_its_settlement_is_what_the_treasur
     assert steps_of(view) == WHOLE
     assert view.settlement is not None
     assert view.settlement.par > 0 > view.settlement.ether_wei
-    check_home(desk, view, before)
+    check_home(desk, before, view)
 
 
 async def test_it_earns_what_it_was_sized_for_and_about_what_a_stepwise_deal_does(
@@ -94,17 +85,13 @@ async def test_three_cycles_are_one_run_too(desk: Desk) -> None:
     assert steps_of(view) == WHOLE
     run = view.steps[1].outcome
     assert [i.purpose for i in run.inclusions].count("Redeem at par") == 3
-    check_home(desk, view, before)
+    check_home(desk, before, view)
 
 
 async def test_ten_pipelined_deals_at_once_have_the_effect_of_ten(desk: Desk) -> None:
     before = Treasury.of(desk.node(), desk)
     views = await asyncio.gather(*(desk.run(mode=PIPELINED) for _ in range(10)))
-    assert total(views) == Treasury.of(desk.node(), desk) - before
-    for view in views:
-        assert view.account is not None
-        assert desk.node().holdings(view.account) == {}
-        desk.books.check_exactly_once(view, desk.node())
+    check_home(desk, before, *views)
 
 
 async def test_it_takes_three_blocks(desk: Desk) -> None:
@@ -150,7 +137,7 @@ async def test_cancelled_in_its_run_it_sweeps_what_the_run_has_earned(desk: Desk
     assert steps_of(view) == WHOLE
     assert view.settlement is not None
     assert view.settlement.par > 0
-    check_home(desk, view, before)
+    check_home(desk, before, view)
 
 
 async def test_cancelled_before_its_run_the_funds_go_straight_home(desk: Desk) -> None:
@@ -162,7 +149,7 @@ async def test_cancelled_before_its_run_the_funds_go_straight_home(desk: Desk) -
     view = await desk.end(deal_id)
     assert view.status is DealStatus.UNWOUND
     assert steps_of(view) == (Step.FUND, Step.SWEEP)
-    check_home(desk, view, before)
+    check_home(desk, before, view)
 
 
 class TestTheMiddleReverts:
@@ -183,7 +170,7 @@ class TestTheMiddleReverts:
         assert ended.problem.code == "transaction_reverted"
         assert ended.problem.field == "Swap on Uniswap v3"
         assert ended.problem.actual == "STF"  # the router may take no more than the loan
-        check_home(desk, ended, before)
+        check_home(desk, before, ended)
 
     async def test_what_was_not_mined_with_it_becomes_no_ops_and_all_funds_come_home(
         self, desk: Desk
@@ -200,7 +187,7 @@ class TestTheMiddleReverts:
         assert ended.status is DealStatus.UNWOUND
         assert reverted(ended) == ["Swap on Uniswap v3"]
         assert steps_of(ended)[2:] == (Step.TOP_UP, Step.SETTLE, Step.SWEEP)
-        check_home(desk, ended, before)
+        check_home(desk, before, ended)
 
     async def test_a_redemption_that_reverts_waits_as_a_stepwise_deal_does(
         self, desk: Desk
@@ -213,7 +200,7 @@ class TestTheMiddleReverts:
         ended = await desk.end(frozen.request.deal_id)
         assert ended.status is DealStatus.COMPLETED
         assert steps_of(ended)[2:] == (Step.REDEEM, Step.SETTLE, Step.SWEEP)
-        check_home(desk, ended, before)
+        check_home(desk, before, ended)
 
     async def test_cancelled_while_it_waits_it_sells_back_and_all_funds_come_home(
         self, desk: Desk
@@ -227,7 +214,7 @@ class TestTheMiddleReverts:
             node.thaw()
         assert ended.status is DealStatus.UNWOUND
         assert steps_of(ended)[2:] == (Step.UNWIND, Step.TOP_UP, Step.SETTLE, Step.SWEEP)
-        check_home(desk, ended, before)
+        check_home(desk, before, ended)
 
 
 async def frozen_in_its_run(desk: Desk, node: Node) -> DealView:
@@ -264,7 +251,7 @@ async def test_what_cannot_be_redeemed_is_not_bought(desk: Desk) -> None:
     assert steps_of(ended) == (Step.FUND, Step.SWEEP)
     assert ended.problem is not None
     assert ended.problem.code == "redemption_frozen"
-    check_home(desk, ended, before)
+    check_home(desk, before, ended)
 
 
 @pytest.mark.parametrize(("max_ltv", "field"), [("0.2", "max_ltv"), ("0.3", "exposure")])
@@ -283,4 +270,4 @@ async def test_a_limit_that_no_longer_holds_is_named_and_nothing_is_wrapped(
     assert steps_of(ended) == (Step.FUND, Step.SWEEP)
     assert ended.problem is not None
     assert (ended.problem.code, ended.problem.field) == ("limit_exceeded", field)
-    check_home(desk, ended, before)
+    check_home(desk, before, ended)

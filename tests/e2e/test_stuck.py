@@ -9,7 +9,7 @@ from domain.deals import Command, DealStatus
 from domain.views import DealView
 from tests.e2e.test_freeze import frozen_deal
 from tests.support.desk import Desk
-from tests.support.treasury import Treasury, total
+from tests.support.treasury import Treasury, check_home
 
 
 @asynccontextmanager
@@ -38,9 +38,7 @@ async def test_a_stuck_deal_is_tried_again_until_it_can_get_out(desk: Desk) -> N
     await desk.command(deal_id, Command.RETRY)
     ended = await desk.end(deal_id)
     assert ended.status is DealStatus.UNWOUND
-    assert node.holdings(stuck.account) == {}
-    assert total([ended]) == Treasury.of(node, desk) - before
-    desk.books.check_exactly_once(ended, node)
+    check_home(desk, before, ended)
 
 
 async def test_a_stuck_deal_is_handed_to_a_person_with_an_account_of_what_is_left(
@@ -67,12 +65,9 @@ async def test_a_stuck_deal_is_handed_to_a_person_with_an_account_of_what_is_lef
 
 
 async def test_a_frozen_deal_that_is_to_wait_no_longer_unwinds(desk: Desk) -> None:
-    node, before = desk.node(), Treasury.of(desk.node(), desk)
+    before = Treasury.of(desk.node(), desk)
     async with frozen_deal(desk) as deal_id:
         await desk.command(deal_id, Command.EXPIRE)
         ended = await desk.end(deal_id)
     assert ended.status is DealStatus.UNWOUND
-    assert ended.account is not None
-    assert node.holdings(ended.account) == {}
-    assert total([ended]) == Treasury.of(node, desk) - before
-    desk.books.check_exactly_once(ended, node)
+    check_home(desk, before, ended)

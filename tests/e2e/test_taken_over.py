@@ -17,7 +17,7 @@ from domain.identifiers import DealId
 from tests.e2e.test_commands import walk_to
 from tests.e2e.test_freeze import frozen_deal
 from tests.support.desk import Desk
-from tests.support.treasury import Treasury, total
+from tests.support.treasury import Treasury, check_home
 from workflows.deal.messages import UnwindMessage
 from workflows.deal.workflow import workflow_id
 
@@ -37,10 +37,7 @@ async def test_a_terminated_deal_is_taken_over_exactly_once_and_all_funds_come_h
 
     assert ended.status is DealStatus.UNWOUND
     assert step in [each.outcome.key.step for each in ended.steps]
-    assert ended.account is not None
-    assert node.holdings(ended.account) == {}
-    assert total([ended]) == Treasury.of(node, desk) - before
-    desk.books.check_exactly_once(ended, node)
+    check_home(desk, before, ended)
     assert desk.books.rows("SELECT status FROM deals.deals WHERE deal_id = %s", deal_id) == [
         ("UNWOUND",)
     ]
@@ -89,10 +86,7 @@ async def test_a_deal_that_temporal_has_forgotten_is_taken_over_from_the_records
     await desk.command(deal_id, Command.ADOPT)
     ended = await desk.end(deal_id)
     assert ended.status is DealStatus.UNWOUND
-    assert ended.account is not None
-    assert node.holdings(ended.account) == {}
-    assert total([ended, done]) == Treasury.of(node, desk) - before
-    desk.books.check_exactly_once(ended, node)
+    check_home(desk, before, ended, done)
 
 
 async def test_what_was_prepared_and_never_signed_is_given_up_when_it_is_taken_over(
@@ -110,10 +104,7 @@ async def test_what_was_prepared_and_never_signed_is_given_up_when_it_is_taken_o
     ended = await desk.end(deal_id)
     assert ended.status is DealStatus.UNWOUND
     assert Step.COLLATERALIZE not in [each.outcome.key.step for each in ended.steps]
-    assert ended.account is not None
-    assert node.holdings(ended.account) == {}
-    assert total([ended]) == Treasury.of(node, desk) - before
-    desk.books.check_exactly_once(ended, node)
+    check_home(desk, before, ended)
 
 
 async def test_a_part_of_a_frozen_deal_is_sold_and_repaid_and_the_rest_completes(
@@ -136,6 +127,4 @@ async def test_a_part_of_a_frozen_deal_is_sold_and_repaid_and_the_rest_completes
         await desk.status(deal_id, DealStatus.FROZEN)
     ended = await desk.end(deal_id)
     assert ended.status is DealStatus.COMPLETED
-    assert node.holdings(frozen.account) == {}
-    assert total([ended]) == Treasury.of(node, desk) - before
-    desk.books.check_exactly_once(ended, node)
+    check_home(desk, before, ended)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -167,33 +167,30 @@ class Node:
     @contextmanager
     def dearer_discount(self, dollars: int = 40_000_000) -> Iterator[None]:
         """Buy the discount token in the next block, before all that waits for it; sell it again."""
-        par, discount = self.contracts["usdt"], self.contracts["usdtz"]
         amount, held = dollars * 10**6, self.token("usdtz", OWNER)
-        router = self.contracts["uniswap_router"]
         self._order_first("usdt", _ISSUE.encode(amount))
-        self._order_first("usdt", erc20.APPROVE.encode(router, amount))
-        self._order_first("uniswap_router", _swap(par, discount, amount))
+        self._trade("usdt", "usdtz", amount, self._order_first)
         yield
-        bought = self.token("usdtz", OWNER) - held
-        self._order("usdtz", erc20.APPROVE.encode(router, bought))
-        self._order("uniswap_router", _swap(discount, par, bought))
+        self._trade("usdtz", "usdt", self.token("usdtz", OWNER) - held, self._order)
 
     @contextmanager
     def cheaper_discount(self, dollars: int = 40_000_000) -> Iterator[None]:
         """Sell the discount token for so much less than par that nobody else can; buy it back."""
-        par, discount = self.contracts["usdt"], self.contracts["usdtz"]
-        router, amount = self.contracts["uniswap_router"], dollars * 10**6
+        amount, redemption = dollars * 10**6, self.contracts["redemption"]
         self._order("usdt", _ISSUE.encode(2 * amount))
-        self._order("usdt", erc20.APPROVE.encode(self.contracts["redemption"], 2 * amount))
+        self._order("usdt", erc20.APPROVE.encode(redemption, 2 * amount))
         self._order("redemption", _ISSUE_DISCOUNT.encode(amount, OWNER))
-        self._order("usdt", erc20.APPROVE.encode(self.contracts["redemption"], 0))
+        self._order("usdt", erc20.APPROVE.encode(redemption, 0))
         held = self.token("usdt", OWNER)
-        self._order("usdtz", erc20.APPROVE.encode(router, amount))
-        self._order("uniswap_router", _swap(discount, par, amount))
+        self._trade("usdtz", "usdt", amount, self._order)
         yield
-        earned = self.token("usdt", OWNER) - held
-        self._order("usdt", erc20.APPROVE.encode(router, earned))
-        self._order("uniswap_router", _swap(par, discount, earned))
+        self._trade("usdt", "usdtz", self.token("usdt", OWNER) - held, self._order)
+
+    def _trade(self, give: str, get: str, amount: int, order: Callable[[str, str], None]) -> None:
+        """Swap the operator's tokens for whatever it gets, by calls that are ordered like this."""
+        swap = _swap(self.contracts[give], self.contracts[get], amount)
+        order(give, erc20.APPROVE.encode(self.contracts["uniswap_router"], amount))
+        order("uniswap_router", swap)
 
     def ether_price(self, usd8: int) -> None:
         """Set the price of ether, in 1e-8 USD."""

@@ -31,3 +31,16 @@ def total(views: list[DealView]) -> Treasury:
     settlements = [view.settlement for view in views if view.settlement is not None]
     assert len(settlements) == len(views)
     return Treasury(sum(s.ether_wei for s in settlements), sum(s.par for s in settlements))
+
+
+def check_home(desk: Desk, before: Treasury, *views: DealView) -> None:
+    """Every wei and token of these deals of a chain is with the treasury, as they tell it.
+
+    Nothing is in their accounts, and each of their transactions happened once.
+    """
+    node = desk.node(views[0].request.chain_id)
+    for view in views:
+        assert view.account is not None
+        assert node.holdings(view.account) == {}
+        desk.books.check_exactly_once(view, node)
+    assert total(list(views)) == Treasury.of(node, desk) - before

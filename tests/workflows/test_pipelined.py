@@ -16,14 +16,12 @@ from domain.errors import (
     TransactionReverted,
 )
 from domain.positions import Position
-from domain.transactions import Fees
 from domain.views import DealView
 from tests.workflows.conftest import Theatre
-from tests.workflows.fakes import Script, expected_profit
+from tests.workflows.fakes import OUTBIDDING, Script, expected_profit
 from tests.workflows.test_deal import error, keys
 
 DOLLAR = 10**6
-FEES = Fees(max_fee_per_gas=3 * 10**9, max_priority_fee_per_gas=10**9)
 WHOLE = ["fund/1/1", "run/1/1", "sweep/1/1"]
 
 
@@ -74,7 +72,9 @@ async def test_so_is_one_whose_nonces_were_filled(theatre: Theatre) -> None:
 
 async def test_so_is_one_that_only_no_ops_were_mined_of(theatre: Theatre) -> None:
     """The pool has moved before it was sent, as it does where many deals swap at once."""
-    script = Script(displaced={"run/1/1": FEES}, outcomes={"run/1/1": error(TransactionReplaced)})
+    script = Script(
+        displaced={"run/1/1": OUTBIDDING}, outcomes={"run/1/1": error(TransactionReplaced)}
+    )
     view = await run(theatre, script)
     assert view.status is DealStatus.COMPLETED
     assert keys(view) == ["fund/1/1", "run/1/1", "run/1/2", "sweep/1/1"]

@@ -122,7 +122,7 @@ class TestTheOutcome:
 
 
 def _as_if_new(order: DeliverBatch) -> DeliverBatch:
-    """The order of a batch that was simulated just now, however slow the machine is."""
+    """The order of a batch that was simulated just now, so that it is not looked at again."""
     batch = order.batch.model_copy(update={"prepared_at": int(time.time())})
     return order.model_copy(update={"batch": batch})
 
@@ -131,16 +131,14 @@ class TestReverts:
     async def reverting_swap(self, desk: Desk) -> DeliverBatch:
         """A swap whose price was gone between simulation and delivery."""
         await desk.walk(UP_TO_BORROW)
+        order = await desk.signed(await desk.prepare(Step.SWAP))
         node = desk.node
         node.send("usdt", "issue", 40_000_000 * DOLLAR)
         router = node.manifest["uniswap_router"]
         node.send("usdt", "approve", router, 40_000_000 * DOLLAR)
         pair = (node.manifest["usdt"], node.manifest["usdtz"])
         move = (*pair, 100, OWNER, 2**64, 40_000_000 * DOLLAR, 0, 0)
-        # At once after the simulation: what is older than two blocks is looked at again.
-        batch = await desk.prepare(Step.SWAP)
         node.send("uniswap_router", "exactInputSingle", move)
-        order = await desk.signed(batch)
         return _as_if_new(order)
 
     @pytest.mark.parametrize("same_block", [False, True])
