@@ -181,6 +181,10 @@ class ChainMonitor:
             if account.foreign:
                 error = account.used_elsewhere()
                 await self._alerts.notice(AlertKind.FOREIGN_NONCE, account.address, error)
+            if account.taken_back:
+                await self._alerts.notice(AlertKind.REORG, account.address, account.behind())
+                first, last = account.taken_back[0], account.taken_back[-1]
+                await self._broadcaster.resend(account.address, first, last + 1)
             if account.gap:
                 await self._alerts.notice(AlertKind.NONCE_GAP, account.address, account.missing())
                 await self._repair(account)

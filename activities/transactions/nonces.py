@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from activities.transactions.store import Pool
-from domain.errors import Conflict, Unavailable
+from domain.errors import Conflict, OutcomeUnknown, Unavailable
 from domain.identifiers import Address, ChainId
 
 _GIVEN: Final = """
@@ -15,6 +15,10 @@ SELECT a.address, a.next_nonce, ARRAY(
     WHERE i.chain_id = a.chain_id AND i.sender = a.address AND i.nonce >= looked.mined
         AND i.state NOT IN ('ABANDONED', 'FINALIZED')
         AND NOT (i.state = 'REPLACED' AND i.mined_hash IS NULL)
+), ARRAY(
+    SELECT i.nonce FROM transactions.intents i
+    WHERE i.chain_id = a.chain_id AND i.sender = a.address AND i.nonce >= looked.mined
+        AND i.state = 'FINALIZED'
 ) FROM transactions.accounts a
 JOIN unnest(%s::text[], %s::bigint[]) AS looked (address, mined) USING (address)
 WHERE a.chain_id = %s
@@ -26,7 +30,8 @@ class NonceHealth:
     """One account: the next nonce the chain takes, the next one given, and what is between.
 
     `gap` are nonces between the two that no intent of ours holds, so that nothing after them can
-    ever be mined.
+    ever be mined. `taken_back` are those of transactions that the chain had called final: its node
+    is behind, or has forgotten them.
     """
 
     address: Address
@@ -34,6 +39,7 @@ class NonceHealth:
     next_nonce: int
     pending: int
     gap: tuple[int, ...]
+    taken_back: tuple[int, ...]
     foreign: bool
     """Whether the chain has used nonces that were never given."""
 
@@ -57,6 +63,17 @@ class NonceHealth:
             limit=f"every nonce from {self.mined_nonce} to {self.next_nonce - 1}",
             actual=", ".join(map(str, self.gap)),
             next_action="wait: they are filled with no-ops; what was pending then goes on",
+        )
+
+    def behind(self) -> OutcomeUnknown:
+        """The error of a chain that does not know what it had called final."""
+        return OutcomeUnknown(
+            "the chain does not know transactions that it had called final",
+            field="account",
+            value=self.address,
+            limit=f"next nonce {self.taken_back[-1] + 1}",
+            actual=f"next nonce {self.mined_nonce}",
+            next_action="check the node with `deal chain status`: it is behind, or was restored",
         )
 
     def document(self) -> dict[str, Any]:
@@ -83,14 +100,16 @@ class Nonces:
         """The health of every account of which a nonce was looked up.
 
         What was given and what holds it are read together, after the chain was looked at, so that
-        neither can be behind the other. A gap or a foreign nonce is only told when it is seen a
-        second time: what is being written at this moment is neither.
+        neither can be behind the other. What is wrong is only told when it is seen a second time:
+        what is being written or mined at this moment is not.
         """
         order = (list(nonces), list(nonces.values()), self._chain_id)
         async with self._pool.connection() as connection:
             rows = await (await connection.execute(_GIVEN, order)).fetchall()
         seen = [
-            health_of(Address(row[0]), nonces[Address(row[0])], int(row[1]), set(row[2]))
+            health_of(
+                Address(row[0]), nonces[Address(row[0])], int(row[1]), set(row[2]), set(row[3])
+            )
             for row in sorted(rows)
         ]
         before, self._before = self._before, {health.address: health for health in seen}
@@ -99,18 +118,34 @@ class Nonces:
 
 def _confirmed(now: NonceHealth, before: NonceHealth | None) -> NonceHealth:
     """The health without what was not there at the look before."""
-    gap = tuple(nonce for nonce in now.gap if before is not None and nonce in before.gap)
-    return replace(now, gap=gap, foreign=now.foreign and before is not None and before.foreign)
+    if before is None:
+        return replace(now, gap=(), taken_back=(), foreign=False)
+    return replace(
+        now,
+        gap=tuple(nonce for nonce in now.gap if nonce in before.gap),
+        taken_back=tuple(nonce for nonce in now.taken_back if nonce in before.taken_back),
+        foreign=now.foreign and before.foreign,
+    )
 
 
-def health_of(address: Address, mined: int, given: int, held: AbstractSet[int]) -> NonceHealth:
-    """The health of an account, of whose nonces from `mined` on intents hold these."""
-    gap = tuple(nonce for nonce in range(mined, given) if nonce not in held)
+def health_of(
+    address: Address,
+    mined: int,
+    given: int,
+    held: AbstractSet[int],
+    final: AbstractSet[int] = frozenset(),
+) -> NonceHealth:
+    """The health of an account, of whose nonces from `mined` on intents hold these.
+
+    `final` are those that the chain had called final.
+    """
+    gap = tuple(nonce for nonce in range(mined, given) if nonce not in held | final)
     return NonceHealth(
         address=address,
         mined_nonce=mined,
         next_nonce=given,
         pending=len(held),
         gap=gap,
+        taken_back=tuple(sorted(final)),
         foreign=mined > given,
     )
