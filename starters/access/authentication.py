@@ -5,16 +5,18 @@ people there are. Why is logged.
 """
 
 import logging
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from domain.errors import Unauthenticated
 from domain.identity import Caller, Via
 from domain.masking import mask
-from starters.access.jwks import KeySet
 from starters.access.keys import ApiKey
 from starters.access.people import KeyRecord, PeopleReader, Person
-from starters.access.tokens import Refused, TokenVerifier
+from starters.access.refusal import Refused
 from workers.runtime.settings import AccessSettings
+
+if TYPE_CHECKING:
+    from starters.access.tokens import TokenVerifier
 
 _log: Final = logging.getLogger("deal.access")
 _log.addHandler(logging.NullHandler())  # a command's standard error is for its own answer
@@ -26,7 +28,7 @@ _NO_HASH: Final = "0" * 64
 class Authenticator:
     """Finds out who a credential belongs to, on one way in."""
 
-    def __init__(self, people: PeopleReader, tokens: TokenVerifier | None) -> None:
+    def __init__(self, people: PeopleReader, tokens: "TokenVerifier | None") -> None:
         """Look people up there; without a verifier no token counts."""
         self._people = people
         self._tokens = tokens
@@ -86,6 +88,10 @@ def authenticator(settings: AccessSettings, people: PeopleReader) -> Authenticat
     oidc = settings.oidc()
     if oidc is None:
         return Authenticator(people, None)
+    # What reads tokens is a fifth of a short command's time, and most callers have an API key.
+    from starters.access.jwks import KeySet  # noqa: PLC0415 - see above
+    from starters.access.tokens import TokenVerifier  # noqa: PLC0415 - see above
+
     keys = KeySet(oidc.jwks_url, settings.oidc_cache_seconds)
     verifier = TokenVerifier(oidc.issuer, oidc.audience, keys, settings.oidc_leeway_seconds)
     return Authenticator(people, verifier)

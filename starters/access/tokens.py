@@ -6,13 +6,10 @@ from typing import Any, Final
 import jwt
 
 from starters.access.jwks import ALGORITHMS, KeySet
+from starters.access.refusal import Refused
 
 _LONGEST: Final = 16 * 1024
 _NEEDED: Final = ("iss", "aud", "exp", "iat", "sub")
-
-
-class Refused(Exception):
-    """A credential does not count; why is for the log alone."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from domain.deals import Command, DealStatus
 from domain.errors import Conflict, NotFound
 from domain.identity import Caller, Permission
 from starters.cli import formats
-from starters.cli.control import check_reason, require_terminal
+from starters.cli.asking import require_terminal
+from starters.cli.control import check_reason
 from starters.cli.output import Output, console_for_questions, print_json, show
 from starters.cli.session import caller, load_settings
 from starters.cli.tables import status_text

@@ -7,9 +7,10 @@ from rich.text import Text
 
 from activities.transactions.interface import ChainReleased
 from domain.identity import Permission
+from starters.cli.asking import require_terminal
 from starters.cli.chain_status import read_views
 from starters.cli.chain_view import ChainView
-from starters.cli.control import check_reason, require_terminal
+from starters.cli.control import check_reason
 from starters.cli.output import Output, print_json, show
 from starters.cli.session import caller, chains, load_settings
 from starters.cli.show import parse_chain_id

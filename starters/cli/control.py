@@ -1,6 +1,5 @@
 """`deal pause`, `resume`, `unwind` and the others: a person's command, with who and why."""
 
-import sys
 from uuid import uuid4
 
 import typer
@@ -14,6 +13,7 @@ from domain.identifiers import DealId
 from domain.identity import Permission, Via
 from domain.views import DealView
 from starters.cli import tables
+from starters.cli.asking import require_terminal
 from starters.cli.documents import deal_document
 from starters.cli.output import Output, print_json, show
 from starters.cli.session import caller, load_settings
@@ -101,17 +101,6 @@ def parse_message(reason: str, who: str) -> CommandMessage:
             limit=problem.limit,
             next_action=f"correct --{field} and try again",
         ) from None
-
-
-def require_terminal(command: str, what: str = "a deal") -> None:
-    """Raise `InvalidInput` where there is nobody to ask."""
-    if not sys.stdin.isatty():
-        raise InvalidInput(
-            f"{command} changes {what}, and there is no terminal to ask whether that is meant",
-            field="yes",
-            limit="--yes where no terminal is",
-            next_action="add --yes",
-        )
 
 
 def confirmed(command: Command, view: DealView) -> bool:

@@ -16,7 +16,8 @@ from domain.identifiers import DealId
 from domain.identity import Permission
 from domain.policy_decision import usd
 from starters.cli import formats, tables
-from starters.cli.control import check_reason, require_terminal
+from starters.cli.asking import require_terminal
+from starters.cli.control import check_reason
 from starters.cli.documents import standing, standing_text
 from starters.cli.output import Output, console_for_questions, print_json, show
 from starters.cli.session import caller, load_settings

@@ -10,7 +10,7 @@ from rich.text import Text
 from domain.errors import InvalidInput
 from domain.halts import Halt, Scope, TradingState
 from starters.cli import formats
-from starters.cli.control import require_terminal
+from starters.cli.asking import require_terminal
 from starters.cli.output import Output, print_json, show
 from starters.cli.session import caller, load_settings
 from starters.control.database import ControlDatabase

@@ -8,7 +8,8 @@ from rich.text import Text
 from activities.custody.interface import KeysRotated, KeyView, Rotation
 from domain.identifiers import DealId
 from domain.identity import Permission
-from starters.cli.control import check_reason, require_terminal
+from starters.cli.asking import require_terminal
+from starters.cli.control import check_reason
 from starters.cli.keys_show import key_facts, open_key_desk
 from starters.cli.output import Output, print_json, show
 from starters.cli.session import caller

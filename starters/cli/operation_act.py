@@ -13,7 +13,8 @@ from domain.deals import invalid_input_from
 from domain.errors import InvalidInput
 from domain.identity import Permission
 from domain.operations import OperationId, OperationRequest, OperationView, title_of, wanted
-from starters.cli.control import check_reason, parse_message, require_terminal
+from starters.cli.asking import require_terminal
+from starters.cli.control import check_reason, parse_message
 from starters.cli.output import Output, print_json, show
 from starters.cli.session import caller, command_store, load_settings
 from starters.cli.show import parse_chain_id

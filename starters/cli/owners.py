@@ -14,7 +14,7 @@ from domain.identifiers import DealId
 from domain.identity import Permission
 from domain.views import DealView
 from starters.cli import formats, tables
-from starters.cli.control import require_terminal
+from starters.cli.asking import require_terminal
 from starters.cli.key_file import KeyFile, open_key_file
 from starters.cli.node import Node
 from starters.cli.output import Output, print_json, show

@@ -15,7 +15,7 @@ from domain.policy_decision import usd
 from domain.policy_diff import Change, changes
 from domain.policy_lint import Finding, lint
 from starters.cli import formats, tables
-from starters.cli.control import require_terminal
+from starters.cli.asking import require_terminal
 from starters.cli.output import Output, print_json, show
 from starters.cli.session import caller, load_config_settings, load_settings
 from starters.control.database import ControlDatabase

@@ -13,7 +13,8 @@ import typer
 from activities.transactions.interface import Action, TransactionView
 from domain.errors import WaitTimedOut
 from domain.identity import Permission
-from starters.cli.control import check_reason, require_terminal
+from starters.cli.asking import require_terminal
+from starters.cli.control import check_reason
 from starters.cli.output import Output, console, print_json, show
 from starters.cli.session import caller, load_settings, transactions
 from starters.cli.temporal import open_desk
