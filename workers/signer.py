@@ -20,7 +20,6 @@ from temporalio.worker import Worker
 from activities.custody.keys import Custody
 from activities.database import Pool
 from activities.signing.policies import put_in_force
-from activities.signing.providers.local import named_keystore, refuse_in_production
 from activities.signing.providers.open import open_keys
 from activities.signing.providers.provider import FEE, TREASURY, KeyProvider
 from activities.signing.rules import SigningPolicy
@@ -102,6 +101,11 @@ async def initialise(settings: KeyStoreSettings) -> dict[str, Address]:
     `InvalidConfiguration` for anything wrong with the key store, and `Unavailable`.
     """
     if settings.key_provider == "local":
+        from activities.signing.providers.local import (  # noqa: PLC0415 - no other one loads it
+            named_keystore,
+            refuse_in_production,
+        )
+
         refuse_in_production(settings.environment)
         named_keystore(settings).ensure()
     async with open_keys(settings, settings.environment) as keys:

@@ -5,7 +5,6 @@ from typing import TypeVar, assert_never
 from activities.vault.credentials import ROLE_ID_SETTING, SECRET_ID_SETTING, VaultLogin
 from domain.errors import InvalidConfiguration
 from workers.runtime.key_ring import FileKeySource, KeyRing, KeySource
-from workers.runtime.key_ring_vault import VaultKeySource
 from workers.runtime.settings import CodecSettings
 
 T = TypeVar("T")
@@ -57,7 +56,9 @@ def _file(settings: CodecSettings) -> FileKeySource:
     )
 
 
-def _vault(settings: CodecSettings) -> VaultKeySource:
+def _vault(settings: CodecSettings) -> KeySource:
+    from workers.runtime.key_ring_vault import VaultKeySource  # noqa: PLC0415 - where it is used
+
     login = VaultLogin(
         _needed(settings.vault_addr, "VAULT_ADDR", "where Vault is, which has the codec's keys"),
         _needed(settings.vault_role_id_file, ROLE_ID_SETTING, "a file with the role id"),

@@ -5,14 +5,8 @@ import os
 import sys
 
 import structlog
-from opentelemetry import trace
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import SERVICE_NAME, Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from prometheus_client import start_http_server
 from temporalio.client import Interceptor as ClientInterceptor
-from temporalio.contrib.opentelemetry import TracingInterceptor
 from temporalio.runtime import (
     LogForwardingConfig,
     LoggingConfig,
@@ -83,7 +77,6 @@ def tracing_interceptors(service: str) -> list[ClientInterceptor]:
     """Trace to the collector that ``OTEL_EXPORTER_OTLP_ENDPOINT`` names, if it does."""
     if not os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
         return []
-    provider = TracerProvider(resource=Resource.create({SERVICE_NAME: service}))
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    trace.set_tracer_provider(provider)
-    return [TracingInterceptor()]
+    from workers.runtime.tracing import tracing  # noqa: PLC0415 - a tenth of a worker's start
+
+    return [tracing(service)]

@@ -1,22 +1,13 @@
-"""Opening the key store that the settings choose."""
+"""Opening the key store that the settings choose; no other one is even loaded."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import assert_never
 
-from activities.signing.providers.local import open_local
-from activities.signing.providers.pkcs11 import open_pkcs11
 from activities.signing.providers.provider import KeyProvider
 from activities.signing.providers.settings import Environment, KeyProviderName, KeySettings
-from activities.signing.providers.vault import open_vault
 
 _Open = Callable[[KeySettings, Environment], Awaitable[KeyProvider]]
-
-_PROVIDERS: Final[Mapping[KeyProviderName, _Open]] = {
-    "local": open_local,
-    "vault": open_vault,
-    "pkcs11": open_pkcs11,
-}
 
 
 @asynccontextmanager
@@ -25,8 +16,25 @@ async def open_keys(settings: KeySettings, environment: Environment) -> AsyncIte
 
     Raises `InvalidConfiguration` for a setting that is missing or wrong, and `Unavailable`.
     """
-    keys = await _PROVIDERS[settings.key_provider](settings, environment)
+    keys = await _opener(settings.key_provider)(settings, environment)
     try:
         yield keys
     finally:
         await keys.close()
+
+
+def _opener(name: KeyProviderName) -> _Open:
+    match name:
+        case "local":
+            from activities.signing.providers.local import open_local  # noqa: PLC0415 - see above
+
+            return open_local
+        case "vault":
+            from activities.signing.providers.vault import open_vault  # noqa: PLC0415 - see above
+
+            return open_vault
+        case "pkcs11":
+            from activities.signing.providers.pkcs11 import open_pkcs11  # noqa: PLC0415 - see above
+
+            return open_pkcs11
+    assert_never(name)
