@@ -238,6 +238,7 @@ def probe(operation: Any, described: dict[str, Any], asked: Asked, cases_of_it: 
     send()
 
 
+@pytest.mark.unmeasured
 @pytest.mark.timeout(2_400)
 def test_nothing_that_can_be_asked_breaks_it(asked: Asked) -> None:
     """No 5xx, and no answer that the document does not have, in at least 2,000 cases."""

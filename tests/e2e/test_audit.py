@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 
 from domain.deals import Command, DealStatus, Step
 from domain.views import DealView
-from starters.local.state import load_environment
+from tests.support.commands import deal
 from tests.support.desk import Desk
 from workers.runtime.settings import PROJECT_ROOT
 
@@ -22,18 +20,9 @@ Rows = list[dict[str, Any]]
 
 async def audit(desk: Desk, *arguments: str) -> str:
     """What `deal audit` answers to somebody of compliance."""
-    folder = desk.stack.folder
-    command = [sys.executable, "-m", "starters.cli.main", "--as", "compliance", "audit"]
-    done = await asyncio.to_thread(
-        subprocess.run,
-        [*command, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | load_environment(folder) | {"DEAL_LOCAL_DIR": str(folder)},
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    done = await deal(desk.stack, "--as", "compliance", "audit", *arguments)
+    assert done.code == 0, done.err
+    return done.out
 
 
 def verified(file: Path, *options: str) -> tuple[int, str]:

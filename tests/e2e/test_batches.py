@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 from uuid import uuid4
 
@@ -11,8 +10,8 @@ import psycopg
 from domain.deals import DealStatus, Step
 from domain.identifiers import DealId
 from starters.local import postgres
-from tests.e2e.test_policy import run
 from tests.support.asking import asking
+from tests.support.commands import deal
 from tests.support.desk import Desk
 
 WHY = {"reason": "a drill"}
@@ -99,9 +98,9 @@ async def test_the_command_line_shows_the_list_and_acts_on_it_deal_by_deal(desk:
         elsewhere = (await started(desk, f"{bank}-2", 1))[0]
         why = ("--reason", "a drill", "--yes", "-o", "json")
         where = ("--where", f"bank={bank} status=EXECUTING")
-        cancelled = await run(desk, "--as", "oncall-1", "cancel", *where, *why)
-    assert cancelled.returncode == 0, cancelled.stderr
-    told = json.loads(cancelled.stdout)
+        cancelled = await deal(desk.stack, "--as", "oncall-1", "cancel", *where, *why)
+    assert cancelled.code == 0, cancelled.err
+    told = cancelled.answer
     assert [(each["deal_id"], each["outcome"]) for each in told["deals"]] == [
         (deal_id, "applied") for deal_id in ids
     ]
@@ -112,9 +111,9 @@ async def test_the_command_line_shows_the_list_and_acts_on_it_deal_by_deal(desk:
         DealStatus.COMPLETED,
     ]
     assert batches(desk, told["batch_id"])[0] == ("cancel", ids, "oncall-1")
-    over = await run(
-        desk, "--as", "oncall-1", "pause", "--where", f"id={ids[0]} status=UNWOUND", *why
+    over = await deal(
+        desk.stack, "--as", "oncall-1", "pause", "--where", f"id={ids[0]} status=UNWOUND", *why
     )
-    assert over.returncode == 4, over.stderr
-    (refused,) = json.loads(over.stdout)["deals"]
+    assert over.code == 4, over.err
+    (refused,) = over.answer["deals"]
     assert (refused["outcome"], refused["problem"]["code"]) == ("refused", "not_allowed")

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import psycopg
@@ -19,32 +16,15 @@ from domain.deals import Command, DealStatus, Step
 from domain.identifiers import DealId
 from starters.local import postgres
 from starters.local.stack import Stack
-from starters.local.state import load_environment, load_state, project_dir
+from starters.local.state import load_state, project_dir
 from starters.schedules import ROTATION_PERIOD, ROTATION_SCHEDULE
 from tests.e2e.test_commands import walk_to
 from tests.e2e.test_kills import check_all
+from tests.support.commands import answer
 from tests.support.desk import Desk, eventually
 from tests.support.softhsm import SoftHsm, new_token
 from tests.support.stacks import running_stack
 from tests.support.treasury import Treasury
-
-
-def deal(stack: Stack, *arguments: str) -> Any:
-    """Run the command `deal` against the stack, and return its JSON."""
-    environment = os.environ | load_environment(stack.folder)
-    done = subprocess.run(
-        [sys.executable, "-m", "starters.cli.main", *arguments, "-o", "json"],
-        check=False,
-        capture_output=True,
-        cwd=project_dir(),
-        env=environment,
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    return json.loads(done.stdout)
-
-
-async def command(stack: Stack, *arguments: str) -> Any:
-    return await asyncio.to_thread(deal, stack, *arguments)
 
 
 async def test_an_old_deal_unwinds_after_its_seed_and_wrapping_key_were_rotated(
@@ -55,10 +35,10 @@ async def test_an_old_deal_unwinds_after_its_seed_and_wrapping_key_were_rotated(
         await desk.command(DealId(old), Command.PAUSE)
         desk.node().mine()
     await desk.status(DealId(old), DealStatus.PAUSED)
-    before = (await command(desk.stack, "keys", "list", "--deal", old))["generation"]
+    before = (await answer(desk.stack, "keys", "list", "--deal", old))["generation"]
 
     asked = ("--seed", "--wrapping", "--why", "drill", "--yes")
-    done = await command(desk.stack, "keys", "rotate", *asked)
+    done = await answer(desk.stack, "keys", "rotate", *asked)
     assert [(each["rotation"], each["generation"]) for each in done] == [
         ("seed", before + 1),
         ("wrapping", before + 1),
@@ -77,9 +57,9 @@ async def test_an_old_deal_unwinds_after_its_seed_and_wrapping_key_were_rotated(
         (old, before, "UNWOUND"),
         (new.request.deal_id, before + 1, "COMPLETED"),
     ):
-        (key,) = (await command(desk.stack, "keys", "list", "--deal", deal_id))["keys"]
+        (key,) = (await answer(desk.stack, "keys", "list", "--deal", deal_id))["keys"]
         assert (key["generation"], key["retired_why"]) == (generation, f"the deal is {status}")
-    checked = await command(desk.stack, "keys", "verify-journal")
+    checked = await answer(desk.stack, "keys", "verify-journal")
     assert checked["intact"]
     assert checked["rows"] > 0
 
@@ -88,9 +68,9 @@ async def test_nothing_more_is_signed_for_a_deal_that_has_ended(desk: Desk) -> N
     """Not even with the records of its batches in hand; until a person reinstates the key."""
     view = await desk.run()
     deal_id = view.request.deal_id
-    reinstated = await command(desk.stack, "keys", "reinstate", deal_id, "--why", "drill", "--yes")
+    reinstated = await answer(desk.stack, "keys", "reinstate", deal_id, "--why", "drill", "--yes")
     assert reinstated["retired_at"] is None
-    retired = await command(desk.stack, "keys", "retire", deal_id, "--why", "drill", "--yes")
+    retired = await answer(desk.stack, "keys", "retire", deal_id, "--why", "drill", "--yes")
     assert (retired["retired_why"], retired["address"]) == ("drill", view.account)
     with (
         psycopg.connect(postgres.url(desk.stack.folder, "deal_signer")) as connection,
@@ -106,7 +86,7 @@ async def test_nothing_more_is_signed_for_a_deal_that_has_ended(desk: Desk) -> N
 async def test_the_stack_rotates_its_keys_every_90_days(desk: Desk) -> None:
     found = await desk.client.get_schedule_handle(ROTATION_SCHEDULE).describe()
     assert [each.every for each in found.schedule.spec.intervals] == [ROTATION_PERIOD]
-    again = await command(desk.stack, "schedules", "apply")
+    again = await answer(desk.stack, "schedules", "apply")
     assert {"schedule": ROTATION_SCHEDULE, "every_days": 90, "created": False} in again
 
 
@@ -193,7 +173,7 @@ async def test_a_deal_completes_though_the_hsm_is_lost_and_the_signer_restarted_
         f"the books have every transaction of {deal_id} as final",
     )
     await check_all(desk, [deal_id], before)
-    (key,) = (await command(hsm_stack, "keys", "list", "--deal", deal_id))["keys"]
+    (key,) = (await answer(hsm_stack, "keys", "list", "--deal", deal_id))["keys"]
     assert (key["provider"], key["label"]) == ("pkcs11", "deal-1-0")
     assert key["retired_why"] == "the deal is COMPLETED"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import uuid4
@@ -11,7 +10,8 @@ import pytest
 
 from domain.deals import Command, DealStatus
 from domain.denials import Denial
-from tests.e2e.test_policy import LOW, approving, done, put_in_force, refused, run, waiting
+from tests.e2e.test_policy import LOW, approving, put_in_force, refused, waiting
+from tests.support.commands import answer, deal
 from tests.support.desk import Desk
 
 WHY = ("--reason", "holidays")
@@ -29,36 +29,38 @@ async def delegation(desk: Desk, low: int) -> AsyncIterator[str]:
     """Approver-1 is away; who looks on may approve in his place. Its id."""
     assert low
     group = f"deputies-{uuid4().hex[:8]}"
-    await done(desk, "--as", "admin-1", "groups", "create", group, *WHY)
-    await done(desk, "--as", "admin-1", "groups", "add", group, "viewer", *WHY)
-    begun = await done(desk, "--as", "approver-1", "delegate", "begin", group, *WHY)
+    await answer(desk.stack, "--as", "admin-1", "groups", "create", group, *WHY)
+    await answer(desk.stack, "--as", "admin-1", "groups", "add", group, "viewer", *WHY)
+    begun = await answer(desk.stack, "--as", "approver-1", "delegate", "begin", group, *WHY)
     name: str = begun["delegation"]
     yield name
-    listed = (await done(desk, "--as", "approver-1", "delegate", "list"))["delegations"]
+    listed = (await answer(desk.stack, "--as", "approver-1", "delegate", "list"))["delegations"]
     if [each for each in listed if each["delegation_id"] == name and each["ended_at"] is None]:
-        await done(desk, "--as", "admin-1", "delegate", "end", name, *WHY)
+        await answer(desk.stack, "--as", "admin-1", "delegate", "end", name, *WHY)
 
 
 async def test_a_member_of_the_group_approves_a_waiting_deal_which_then_runs(
     desk: Desk, delegation: str
 ) -> None:
-    told = await done(desk, "--as", "viewer", "whoami")
+    told = await answer(desk.stack, "--as", "viewer", "whoami")
     assert told["stands_in_for"] == ["approver-1"]
     assert "deals.approve" in told["permissions"]
     view = await waiting(desk)
     deal_id = view.request.deal_id
-    said = await done(desk, *approving(deal_id, "viewer"))
+    said = await answer(desk.stack, *approving(deal_id, "viewer"))
     assert said["missing"] == 0
     (given,) = said["given"]
     assert (given["approver"], given["on_behalf_of"]) == ("viewer", "approver-1")
     ended = await desk.end(deal_id)
     assert ended.status is DealStatus.COMPLETED, ended.problem
 
-    await done(desk, "--as", "approver-1", "delegate", "end", delegation, *WHY)
+    await answer(desk.stack, "--as", "approver-1", "delegate", "end", delegation, *WHY)
     later = await waiting(desk)
-    ended_too_early = await run(desk, *approving(later.request.deal_id, "viewer"), "-o", "json")
-    assert ended_too_early.returncode == 4, ended_too_early.stdout
-    assert json.loads(ended_too_early.stderr)["code"] == "forbidden"
+    ended_too_early = await deal(
+        desk.stack, *approving(later.request.deal_id, "viewer"), "-o", "json"
+    )
+    told = (ended_too_early.code, ended_too_early.problem["code"])
+    assert told == (4, "forbidden"), ended_too_early.out
     await desk.command(later.request.deal_id, Command.CANCEL)
     assert (await desk.end(later.request.deal_id)).status is DealStatus.REJECTED
 
@@ -71,21 +73,21 @@ async def test_who_stands_in_uses_up_the_part_of_whom_he_stands_in_for(
     deal_id = view.request.deal_id
     assert view.desk_approval is not None
     assert view.desk_approval.needed == 2
-    assert (await done(desk, *approving(deal_id, "viewer")))["missing"] == 1
+    assert (await answer(desk.stack, *approving(deal_id, "viewer")))["missing"] == 1
     await refused(desk, Denial.APPROVAL_GIVEN, *approving(deal_id, "approver-1"))
-    assert (await done(desk, *approving(deal_id, "approver-2")))["missing"] == 0
+    assert (await answer(desk.stack, *approving(deal_id, "approver-2")))["missing"] == 0
     ended = await desk.end(deal_id)
     assert ended.status is DealStatus.COMPLETED, ended.problem
 
 
 async def test_nobody_approves_his_own_deal_by_standing_in(desk: Desk, delegation: str) -> None:
     """Not even with the part of an approver who did not start it."""
-    listed = (await done(desk, "--as", "approver-1", "delegate", "list"))["delegations"]
+    listed = (await answer(desk.stack, "--as", "approver-1", "delegate", "list"))["delegations"]
     (group,) = {each["group_id"] for each in listed if each["delegation_id"] == delegation}
-    await done(desk, "--as", "admin-1", "groups", "add", group, "desk", *WHY)
+    await answer(desk.stack, "--as", "admin-1", "groups", "add", group, "desk", *WHY)
     view = await waiting(desk)
     deal_id = view.request.deal_id
     await refused(desk, Denial.APPROVAL_OWN_DEAL, *approving(deal_id, "desk"))
-    await done(desk, "--as", "admin-1", "groups", "remove", group, "desk", *WHY)
+    await answer(desk.stack, "--as", "admin-1", "groups", "remove", group, "desk", *WHY)
     await desk.command(deal_id, Command.CANCEL)
     assert (await desk.end(deal_id)).status is DealStatus.REJECTED

@@ -20,7 +20,7 @@ from starters.deals.client import DealClient
 from starters.local import anvil, postgres
 from starters.local.workers import keystore_file, passphrase_file
 from tests.e2e.test_denied import Untouched
-from tests.e2e.test_multisig import run
+from tests.support.commands import deal
 from tests.support.desk import Desk, start
 from tests.support.namespace import fresh_namespace, polling
 from workers import chain, signer
@@ -134,6 +134,6 @@ async def test_without_a_node_a_deal_is_denied_when_the_time_is_up(
 
 
 async def test_nothing_is_wrong_with_the_stack_as_it_is(desk: Desk) -> None:
-    checked = await run(desk, "config", "check")
-    wrong = [check for check in json.loads(checked.stdout)["checks"] if not check["ok"]]
-    assert (wrong, checked.returncode) == ([], 0)
+    checked = await deal(desk.stack, "config", "check")
+    wrong = [check for check in checked.answer["checks"] if not check["ok"]]
+    assert (wrong, checked.code) == ([], 0)

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import subprocess
-import sys
 from typing import Any, Final
 from uuid import uuid4
 
@@ -20,8 +16,7 @@ from domain.identifiers import Address
 from domain.safe import CURVE_ORDER, OwnerSignature, SafeTransaction, packed
 from domain.views import DealView
 from starters.local import owners
-from starters.local.identities import key_file
-from starters.local.state import load_environment
+from tests.support.commands import Ended, deal
 from tests.support.desk import Desk, eventually
 from tests.support.node import Node
 from tests.support.owners import KEYS, sign, sign_with
@@ -66,21 +61,6 @@ async def withdraw(desk: Desk, *views: DealView) -> None:
         assert (await desk.end(view.request.deal_id)).status is DealStatus.REJECTED
 
 
-def deal(desk: Desk, *arguments: str, who: str = APPROVER) -> subprocess.CompletedProcess[str]:
-    """Run the command line: as an approver does, who is an owner of the Safe besides."""
-    environment = {n: v for n, v in os.environ.items() if not n.startswith(("DEAL_", "TEMPORAL_"))}
-    environment |= load_environment(desk.stack.folder) | {"COLUMNS": "200"}
-    environment["DEAL_CREDENTIAL_FILE"] = str(key_file(who, desk.stack.folder))
-    return subprocess.run(
-        [sys.executable, "-m", "starters.cli.main", *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=120,
-    )
-
-
 def files(desk: Desk, number: int) -> tuple[str, ...]:
     """The options with which an owner signs."""
     folder = desk.stack.folder
@@ -93,8 +73,9 @@ def files(desk: Desk, number: int) -> tuple[str, ...]:
     )
 
 
-async def run(desk: Desk, *arguments: str, who: str = APPROVER) -> subprocess.CompletedProcess[str]:
-    return await asyncio.to_thread(deal, desk, *arguments, who=who)
+async def run(desk: Desk, *arguments: str, who: str = APPROVER) -> Ended:
+    """Give a command as an approver does, who is an owner of the Safe besides."""
+    return await deal(desk.stack, *arguments, who=who)
 
 
 async def test_a_large_deal_is_approved_by_the_command_line_and_settles_into_the_safe(
@@ -110,7 +91,7 @@ async def test_a_large_deal_is_approved_by_the_command_line_and_settles_into_the
     deal_id, proposal = view.request.deal_id, view.approval.proposal
 
     signed = await run(desk, "sign", deal_id, *files(desk, 2))
-    assert signed.returncode == 0, signed.stderr
+    assert signed.code == 0, signed.err
     for shown in (
         proposal.transaction.to,
         proposal.transaction.safe,
@@ -120,17 +101,17 @@ async def test_a_large_deal_is_approved_by_the_command_line_and_settles_into_the
         "400.",
         "1,200,",
     ):
-        assert shown in signed.stderr
-    assert json.loads(signed.stdout)["needed"] == 1
+        assert shown in signed.err
+    assert signed.answer["needed"] == 1
     again = await run(desk, "sign", deal_id, *files(desk, 2))
-    assert (again.returncode, json.loads(again.stderr.splitlines()[-1])["field"]) == (1, "owner")
-    asked = json.loads((await run(desk, "approvals", deal_id)).stdout)
+    assert (again.code, again.problem["field"]) == (1, "owner")
+    asked = (await run(desk, "approvals", deal_id)).answer
     assert [given["owner"] for given in asked["approval"]["signed"]] == [SECOND]
     assert asked["missing"] == [FIRST, THIRD]
     assert node.wei(proposal.transaction.to) == 0
 
     digest = ("--request-digest", view.request.digest())
-    assert (await run(desk, "sign", deal_id, *digest, *files(desk, 1))).returncode == 0
+    assert (await run(desk, "sign", deal_id, *digest, *files(desk, 1))).code == 0
     ended = await desk.end(deal_id)
     assert ended.status is DealStatus.COMPLETED, ended.problem
     assert ended.treasury == treasury
@@ -147,7 +128,7 @@ async def test_a_large_deal_is_approved_by_the_command_line_and_settles_into_the
     assert node.holdings(ended.account) == {}
 
     late = await run(desk, "sign", deal_id, *files(desk, 3))
-    assert late.returncode == NotAllowed.exit_code
+    assert late.code == NotAllowed.exit_code
 
 
 async def test_every_forgery_is_refused_and_counts_nothing(desk: Desk) -> None:
@@ -215,7 +196,7 @@ async def test_owners_reject_it_by_the_command_line(desk: Desk) -> None:
     view = await desk.start(working_liquidity=LARGE)
     deal_id = view.request.deal_id
     done = await run(desk, "reject", deal_id, "--reason", "too large", *files(desk, 3))
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     ended = await desk.end(deal_id)
     assert ended.status is DealStatus.REJECTED
     assert ended.problem is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Iterator
 from uuid import uuid4
 
@@ -17,8 +16,8 @@ from domain.operations import OperationId, OperationStatus, OperationView, Sched
 from starters.local import postgres
 from starters.local.stack import Stack
 from tests.e2e.test_kills import killed
-from tests.e2e.test_multisig import run
 from tests.support.asking import asking
+from tests.support.commands import deal
 from tests.support.desk import eventually
 from tests.support.node import OWNER
 from tests.support.timelocks import DELAY, Office, operations_stack
@@ -107,24 +106,24 @@ async def test_the_command_line_proposes_shows_lists_and_cancels(office: Office)
     desk, name = office.desk, f"{office.desk.name}-typed"
     asked = ("operation", "propose", "redemption_fee", "--id", name, "--chain", "138", "--module")
     asked += ("usdtz", "--delay", "600", "--reason", "a test", "--yes", "--to")
-    first = await run(desk, *asked, "21", who="admin-1")
-    assert first.returncode == 0, first.stderr
+    first = await deal(desk.stack, *asked, "21", who="admin-1")
+    assert first.code == 0, first.err
     view = await office.operations.view(OperationId(name))
     await office.until(view, OperationStatus.WAITING)
-    again = json.loads((await run(desk, *asked, "21", who="admin-1")).stdout)
+    again = (await deal(desk.stack, *asked, "21", who="admin-1")).answer
     assert (again["status"], again["after"]) == ("WAITING", "21 basis points")
-    other = await run(desk, *asked, "22", who="admin-1")
-    assert (other.returncode, json.loads(other.stderr)["code"]) == (Conflict.exit_code, "conflict")
-    nobody = await run(desk, "operation", "show", "nobody", who="admin-1")
-    assert (nobody.returncode, json.loads(nobody.stderr)["code"]) == (2, "not_found")
-    listed = json.loads((await run(desk, "operation", "list", who="admin-1")).stdout)["operations"]
+    other = await deal(desk.stack, *asked, "22", who="admin-1")
+    assert (other.code, other.problem["code"]) == (Conflict.exit_code, "conflict")
+    nobody = await deal(desk.stack, "operation", "show", "nobody", who="admin-1")
+    assert (nobody.code, nobody.problem["code"]) == (2, "not_found")
+    listed = (await deal(desk.stack, "operation", "list", who="admin-1")).answer["operations"]
     assert name in [each["request"]["operation_id"] for each in listed]
     cancel = ("operation", "cancel", name, "--reason", "not agreed", "--yes")
-    ended = json.loads((await run(desk, *cancel, who="admin-1")).stdout)
+    ended = (await deal(desk.stack, *cancel, who="admin-1")).answer
     assert (ended["status"], ended["cancelled_by"]) == ("CANCELLED", "admin-1")
-    late = await run(desk, *cancel, who="admin-1")
-    assert (late.returncode, json.loads(late.stderr)["code"]) == (4, "not_allowed")
-    assert json.loads((await run(desk, "operation", "show", name, who="admin-1")).stdout) == ended
+    late = await deal(desk.stack, *cancel, who="admin-1")
+    assert (late.code, late.problem["code"]) == (4, "not_allowed")
+    assert (await deal(desk.stack, "operation", "show", name, who="admin-1")).answer == ended
 
 
 async def test_what_was_not_scheduled_is_refused_by_the_contract(office: Office) -> None:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
-from typing import Any, Final
+from typing import Final
 from uuid import uuid4
 
 import psycopg
@@ -16,7 +13,6 @@ import pytest
 from domain.deals import DealStatus
 from domain.identifiers import DealId
 from starters.local import postgres
-from starters.local.state import load_environment
 from tests.control.people import CAUSE, add_principal
 from tests.e2e.test_deals import ONE_CYCLE
 from tests.e2e.test_kills import (
@@ -25,6 +21,7 @@ from tests.e2e.test_kills import (
     killed,
     one_deal_in_every_step,
 )
+from tests.support.commands import answer, deal
 from tests.support.desk import Desk, eventually
 from tests.support.postgres import Database
 from tests.support.treasury import Treasury
@@ -99,20 +96,6 @@ def all_final(desk: Desk, deals: list[DealId]) -> bool:
     return {intent.state for intent in intents} <= {"FINALIZED", "ABANDONED"}
 
 
-def ask(desk: Desk, *arguments: str) -> dict[str, Any]:
-    """What a command answers, as JSON."""
-    asked = subprocess.run(
-        (sys.executable, "-m", "starters.cli.main", *arguments, "-o", "json"),
-        capture_output=True,
-        check=False,
-        env=os.environ | load_environment(desk.stack.folder),
-        text=True,
-    )
-    assert asked.returncode == 0, asked.stderr
-    document: dict[str, Any] = json.loads(asked.stdout)
-    return document
-
-
 def queued_cancel(desk: Desk, deal_id: DealId, bank: str) -> str:
     """A cancel that was given while Temporal was away, as the command line writes it down."""
     database = Database(postgres.url(desk.stack.folder, postgres.OWNER))
@@ -144,15 +127,15 @@ async def test_while_temporal_is_away_lists_answer_and_a_cancel_waits_for_it(
             (("list", "--limit", "1"), "deals"),
             (("tx", "list", "--deal", deal_id), "transactions"),
         ):
-            listed = await asyncio.to_thread(ask, slow_desk, *arguments)
+            listed = await answer(slow_desk.stack, *arguments)
             assert listed["source"] == "records"
             assert listed[things]
             assert listed["age_seconds"] >= 0
-        shown = await asyncio.to_thread(ask, slow_desk, "show", deal_id)
+        shown = await answer(slow_desk.stack, "show", deal_id)
         assert shown["source"] == "records"
         assert shown["age_seconds"] >= 0
         assert len(shown["steps"]) >= 2
-        status = await asyncio.to_thread(ask, slow_desk, "chain", "status", "138")
+        status = await answer(slow_desk.stack, "chain", "status", "138")
         assert status["source"] == "records"
         command_id = queued_cancel(slow_desk, deal_id, view.request.bank)
 
@@ -187,18 +170,9 @@ async def test_while_postgres_is_away_nothing_is_signed_or_saved(slow_desk: Desk
         sent_before = {each: node.nonce(each, "pending") for each in accounts}
         await asyncio.sleep(AWAY_SECONDS)
         assert {each: node.nonce(each, "pending") for each in sent_before} == sent_before
-        denied = await asyncio.to_thread(
-            subprocess.run,
-            (sys.executable, "-m", "starters.cli.main", "list", "-o", "json"),
-            capture_output=True,
-            check=False,
-            env=os.environ | load_environment(slow_desk.stack.folder),
-            text=True,
-        )
-        assert denied.returncode == 1
-        problem = json.loads(denied.stderr)
-        assert problem["code"] == "unavailable"
-        assert problem["next_action"]
+        denied = await deal(slow_desk.stack, "list", "-o", "json")
+        assert (denied.code, denied.problem["code"]) == (1, "unavailable")
+        assert denied.problem["next_action"]
     for view in await slow_desk.ends(*deals):
         assert view.status is DealStatus.COMPLETED
         slow_desk.books.check_exactly_once(view, node)

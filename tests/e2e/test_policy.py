@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
@@ -20,8 +15,8 @@ from domain.errors import PolicyDenied
 from domain.identifiers import DealId
 from domain.views import DealView
 from starters.control.policies import POLICY_FILE
-from starters.local.state import load_environment
 from tests.e2e.test_kills import killed
+from tests.support.commands import answer, deal
 from tests.support.desk import Desk
 
 TWO_MILLION: Final = "700"
@@ -29,41 +24,17 @@ TWO_MILLION: Final = "700"
 SHIPPED: Final = Path(__file__).parents[2] / "deploy" / "config" / POLICY_FILE
 
 
-async def run(desk: Desk, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line as a person does."""
-    environment = {n: v for n, v in os.environ.items() if not n.startswith(("DEAL_", "TEMPORAL_"))}
-    environment |= load_environment(desk.stack.folder) | {"COLUMNS": "200"}
-    environment["DEAL_LOCAL_DIR"] = str(desk.stack.folder)
-    return await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "starters.cli.main", *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=120,
-    )
-
-
-async def done(desk: Desk, *arguments: str) -> Any:
-    """What a command that must succeed answers."""
-    ended = await run(desk, *arguments, "-o", "json")
-    assert ended.returncode == 0, ended.stderr
-    return json.loads(ended.stdout)
-
-
 async def refused(desk: Desk, code: str, *arguments: str) -> dict[str, Any]:
     """The problem of a command that the policy must refuse."""
-    ended = await run(desk, *arguments, "-o", "json")
-    assert ended.returncode == 5, ended.stderr or ended.stdout
-    problem: dict[str, Any] = json.loads(ended.stderr.strip().splitlines()[-1])
-    assert problem["code"] == code, problem
-    return problem
+    ended = await deal(desk.stack, *arguments, "-o", "json")
+    assert ended.code == 5, ended.err or ended.out
+    assert ended.problem["code"] == code, ended.problem
+    return ended.problem
 
 
 async def put_in_force(desk: Desk, tmp_path: Path, *changes: tuple[str, str]) -> int:
     """Have two people change the policy in force, by what stands in the file that is shipped."""
-    newest = (await done(desk, "policy", "list"))[0]["version"]
+    newest = (await answer(desk.stack, "policy", "list"))[0]["version"]
     text = SHIPPED.read_text(encoding="utf-8").replace("version = 1", f"version = {newest + 1}")
     for before, after in changes:
         assert before in text
@@ -71,11 +42,11 @@ async def put_in_force(desk: Desk, tmp_path: Path, *changes: tuple[str, str]) ->
     file = tmp_path / f"policy-{newest + 1}.toml"
     file.write_text(text, encoding="utf-8")
     why = ("--reason", "a test", "--yes")
-    await done(desk, "--as", "risk-1", "policy", "propose", str(file), *why)
+    await answer(desk.stack, "--as", "risk-1", "policy", "propose", str(file), *why)
     version = str(newest + 1)
     own = ("--as", "risk-1", "policy", "approve", version, *why)
     await refused(desk, Denial.POLICY_OWN_CHANGE, *own)
-    approved = await done(desk, "--as", "risk-2", "policy", "approve", version, *why)
+    approved = await answer(desk.stack, "--as", "risk-2", "policy", "approve", version, *why)
     assert approved["state"] == "ACTIVE"
     return newest + 1
 
@@ -114,9 +85,9 @@ async def test_a_deal_above_two_million_waits_for_one_and_then_for_the_owners(de
         view.desk_approval.policy_version,
     )
     assert view.approval is None
-    shown = await done(desk, "approvals", deal_id)
+    shown = await answer(desk.stack, "approvals", deal_id)
     assert (shown["desk"]["missing"], shown["desk"]["initiator"]) == (1, "desk")
-    said = await done(desk, *approving(deal_id, "approver-1"))
+    said = await answer(desk.stack, *approving(deal_id, "approver-1"))
     assert said["missing"] == 0
     asked = await desk.until(deal_id, lambda now: now.approval is not None)
     assert asked.status is DealStatus.AWAITING_APPROVAL
@@ -136,12 +107,12 @@ async def test_a_deal_above_five_million_takes_a_senior_trader_and_two_people(de
     view = await desk.orders.start(senior, again, why="a test", command_id=uuid4().hex)
     assert view.desk_approval is not None, view.problem
     assert (view.desk_approval.needed, view.desk_approval.initiator) == (2, "senior")
-    await done(desk, *approving(again.deal_id, "approver-1"))
+    await answer(desk.stack, *approving(again.deal_id, "approver-1"))
     await refused(desk, Denial.APPROVAL_GIVEN, *approving(again.deal_id, "approver-1"))
     still = await desk.deals.view(again.deal_id)
     assert still.desk_approval is not None
     assert still.desk_approval.missing == 1
-    said = await done(desk, *approving(again.deal_id, "approver-2"))
+    said = await answer(desk.stack, *approving(again.deal_id, "approver-2"))
     assert [each["approver"] for each in said["given"]] == ["approver-1", "approver-2"]
     await desk.command(again.deal_id, Command.CANCEL)
     assert (await desk.end(again.deal_id)).status is DealStatus.REJECTED
@@ -158,7 +129,7 @@ async def test_an_approved_deal_runs_by_the_version_that_it_was_admitted_by(
     denied = await desk.start()
     assert denied.problem is not None
     assert denied.problem.code == Denial.POLICY_RULE
-    await done(desk, *approving(deal_id, "approver-1"))
+    await answer(desk.stack, *approving(deal_id, "approver-1"))
     ended = await desk.end(deal_id)
     assert (ended.status, ended.policy_version) == (DealStatus.COMPLETED, low)
     assert newer > low
@@ -170,15 +141,13 @@ async def test_approvals_are_read_while_temporal_is_away_and_given_when_it_is_ba
     view = await waiting(desk)
     deal_id = view.request.deal_id
     async with killed(desk.stack, "temporal"):
-        listed = await done(desk, "approvals")
+        listed = await answer(desk.stack, "approvals")
         assert deal_id in [each["deal_id"] for each in listed["approvals"]]
-        shown = await done(desk, "approvals", deal_id)
+        shown = await answer(desk.stack, "approvals", deal_id)
         assert (shown["desk"]["missing"], shown["desk"]["policy_version"]) == (1, low)
-        away = await run(desk, *approving(deal_id, "approver-1"), "-o", "json")
-        assert away.returncode == 1, away.stdout
-        problem = json.loads(away.stderr.strip().splitlines()[-1])
-        assert problem["code"] == "unavailable", problem
-    said = await done(desk, *approving(deal_id, "approver-1"))
+        away = await deal(desk.stack, *approving(deal_id, "approver-1"), "-o", "json")
+        assert (away.code, away.problem["code"]) == (1, "unavailable"), away.out
+    said = await answer(desk.stack, *approving(deal_id, "approver-1"))
     assert (said["missing"], [each["approver"] for each in said["given"]]) == (0, ["approver-1"])
     assert (await desk.end(deal_id)).status is DealStatus.COMPLETED
 
@@ -189,12 +158,12 @@ async def test_whoever_started_it_does_not_approve_it_and_a_viewer_may_not(
     assert low
     view = await waiting(desk)
     deal_id = view.request.deal_id
-    viewer = await run(desk, *approving(deal_id, "viewer"))
-    assert viewer.returncode == 4
-    own = await run(desk, *approving(deal_id, "desk"))
-    assert own.returncode == 4
-    assert "deals.approve" in own.stderr
-    await done(desk, *approving(deal_id, "approver-2", "reject"))
+    viewer = await deal(desk.stack, *approving(deal_id, "viewer"))
+    assert viewer.code == 4
+    own = await deal(desk.stack, *approving(deal_id, "desk"))
+    assert own.code == 4
+    assert "deals.approve" in own.err
+    await answer(desk.stack, *approving(deal_id, "approver-2", "reject"))
     ended = await desk.end(deal_id)
     assert ended.status is DealStatus.REJECTED
     assert ended.problem is not None

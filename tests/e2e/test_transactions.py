@@ -7,7 +7,6 @@ import json
 import os
 import sys
 from asyncio.subprocess import Process
-from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
@@ -19,10 +18,10 @@ from domain.deals import DealStatus, Step
 from domain.errors import LimitExceeded, OutcomeUnknown
 from domain.identifiers import DealId
 from domain.views import DealView
-from starters.local.state import load_environment
 from tests.e2e.test_commands import walk_to
 from tests.e2e.test_kills import killed
 from tests.support.books import IntentRow
+from tests.support.commands import Ended, deal, environment_of
 from tests.support.desk import WITHIN, Desk, eventually
 from tests.support.node import Node
 from workflows.deal.messages import TransactionMessage
@@ -30,49 +29,14 @@ from workflows.deal.messages import TransactionMessage
 CHAIN = "138"
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a command printed and how it ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        """Standard output as JSON: the last line where each is one."""
-        try:
-            return json.loads(self.out)
-        except ValueError:
-            return json.loads(self.out.splitlines()[-1])
-
-    @property
-    def problem(self) -> dict[str, str]:
-        """The problem on standard error."""
-        return dict(json.loads(self.err))
-
-
 async def started(desk: Desk, *arguments: str) -> Process:
-    """Start the command as a person would, on the desk's stack."""
-    environment = {n: v for n, v in os.environ.items() if not n.startswith(("DEAL_", "TEMPORAL_"))}
+    """Start the command, for what it prints before it ends."""
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "starters.cli.main", *arguments),
-        env=environment | load_environment(desk.stack.folder),
+        env=os.environ | environment_of(desk.stack),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-
-
-async def ended(process: Process) -> Answer:
-    """The rest of what a command prints, and how it ends."""
-    out, err = await process.communicate()
-    assert process.returncode is not None
-    return Answer(process.returncode, out.decode(), err.decode())
-
-
-async def deal(desk: Desk, *arguments: str) -> Answer:
-    """Run the command to its end."""
-    return await ended(await started(desk, *arguments))
 
 
 def asked(action: str, intent: str, *options: str) -> tuple[str, ...]:
@@ -80,9 +44,9 @@ def asked(action: str, intent: str, *options: str) -> tuple[str, ...]:
     return ("tx", action, intent, "--why", "a test", "--yes", *options)
 
 
-async def act(desk: Desk, action: str, intent: str, *options: str) -> Answer:
+async def act(desk: Desk, action: str, intent: str, *options: str) -> Ended:
     """Give a command about one transaction."""
-    return await deal(desk, *asked(action, intent, *options))
+    return await deal(desk.stack, *asked(action, intent, *options))
 
 
 def wrap_of(desk: Desk, deal_id: str) -> IntentRow:
@@ -137,22 +101,24 @@ async def test_a_transaction_that_waits_is_listed_shown_and_bumped_once(desk: De
     node = desk.node()
     with node.held():
         deal_id = await walk_to(desk, Step.WRAP)
-        wrap, fund = (await deal(desk, "tx", "list", "--deal", deal_id)).document["transactions"]
+        wrap, fund = (await deal(desk.stack, "tx", "list", "--deal", deal_id)).answer[
+            "transactions"
+        ]
         assert (wrap["state"], wrap["nonce"], wrap["block_number"]) == ("BROADCAST", 0, None)
         assert (wrap["attempt_count"], fund["block_number"] is None) == (1, False)
         name = wrap["intent_id"]
         (first,) = await in_the_pool(desk, deal_id, 1)
-        shown = (await deal(desk, "tx", "show", first)).document
+        shown = (await deal(desk.stack, "tx", "show", first)).answer
         assert (shown["intent_id"], shown["call"], shown["to_name"]) == (name, "deposit()", "weth")
 
         bumped = await act(desk, "bump", name, "--command-id", "bump-1")
         again = await act(desk, "bump", name, "--command-id", "bump-1")
-        assert (bumped.code, bumped.document) == (0, again.document)
+        assert (bumped.code, bumped.answer) == (0, again.answer)
         hashes = await in_the_pool(desk, deal_id, 2)
-        assert (hashes[0], hashes[-1]) == (first, bumped.document["transaction_hash"])
+        assert (hashes[0], hashes[-1]) == (first, bumped.answer["transaction_hash"])
         dear, cheap = [
             int(attempt["max_fee_per_gas"])
-            for attempt in (await deal(desk, "tx", "show", name)).document["attempts"][::-1]
+            for attempt in (await deal(desk.stack, "tx", "show", name)).answer["attempts"][::-1]
         ]
         assert dear * 10 >= cheap * 11
 
@@ -161,8 +127,8 @@ async def test_a_transaction_that_waits_is_listed_shown_and_bumped_once(desk: De
         assert json.loads(await waiting.stdout.readline())["action"] == "rebroadcast"
         assert json.loads(await waiting.stdout.readline())["state"] == "BROADCAST"
         node.mine()
-        answer = await ended(waiting)
-        assert (answer.code, answer.document["mined_hash"]) == (0, hashes[-1])
+        last = json.loads((await waiting.stdout.read()).splitlines()[-1])
+        assert (await waiting.wait(), last["mined_hash"]) == (0, hashes[-1])
     await completed(desk, deal_id)
     over = await act(desk, "bump", name)
     assert (over.code, over.problem["code"]) == (4, "not_allowed")
@@ -180,8 +146,8 @@ async def test_a_cancelled_transaction_becomes_a_no_op_and_its_step_is_built_ane
         node.mine()
         answer = await cancelling
     assert answer.code == 0, answer.err
-    assert answer.document["mined_hash"] == hashes[-1]
-    assert [attempt["no_op"] for attempt in answer.document["attempts"]] == [False, True]
+    assert answer.answer["mined_hash"] == hashes[-1]
+    assert [attempt["no_op"] for attempt in answer.answer["attempts"]] == [False, True]
     ended = await completed(desk, deal_id)
     wraps = [step.outcome for step in ended.steps if step.outcome.key.step is Step.WRAP]
     assert [outcome.problem is None for outcome in wraps] == [False, True]
@@ -216,7 +182,7 @@ async def test_no_bid_goes_above_the_deals_own_cap(desk: Desk) -> None:
         refused = await act(desk, "bump", fund.intent_id)
         assert (refused.code, refused.problem["code"]) == (5, "limit_exceeded")
         assert refused.problem["limit"] == str(cap)
-        shown = (await deal(desk, "tx", "show", fund.intent_id)).document
+        shown = (await deal(desk.stack, "tx", "show", fund.intent_id)).answer
         assert max(int(each["max_fee_per_gas"]) for each in shown["attempts"]) <= cap
     # The signer holds it too, whatever it is told later.
     recorded = "SELECT max_fee_per_gas FROM signing.accounts WHERE deal_id = %s"
@@ -230,8 +196,8 @@ async def test_a_chain_tells_how_it_stands_and_has_nothing_to_release(desk: Desk
     head = node.head()
 
     async def seen() -> dict[str, Any]:
-        answer = await deal(desk, "chain", "status", CHAIN)
-        (chain,) = answer.document["chains"]
+        answer = await deal(desk.stack, "chain", "status", CHAIN)
+        (chain,) = answer.answer["chains"]
         return dict(chain)
 
     chain = await seen()
@@ -243,8 +209,8 @@ async def test_a_chain_tells_how_it_stands_and_has_nothing_to_release(desk: Desk
     assert [endpoint["healthy"] for endpoint in chain["observed"]["endpoints"]] == [True]
     treasury = next(a for a in chain["observed"]["accounts"] if a["address"] == desk.treasury)
     assert (treasury["mined_nonce"], treasury["gap"]) == (node.nonce(desk.treasury), [])
-    released = await deal(desk, "chain", "release", CHAIN, "--why", "a test", "--yes")
-    assert (released.code, released.document["cleared"]) == (0, False)
+    released = await deal(desk.stack, "chain", "release", CHAIN, "--why", "a test", "--yes")
+    assert (released.code, released.answer["cleared"]) == (0, False)
 
 
 async def test_a_latched_chain_signs_nothing_until_a_person_releases_it(desk: Desk) -> None:
@@ -256,16 +222,16 @@ async def test_a_latched_chain_signs_nothing_until_a_person_releases_it(desk: De
     )
     deal_id = (await desk.start()).request.deal_id
     await desk.prepared(deal_id, Step.FUND)
-    (chain,) = (await deal(desk, "chain", "status", CHAIN)).document["chains"]
+    (chain,) = (await deal(desk.stack, "chain", "status", CHAIN)).answer["chains"]
     told = [latch["problem"]["message"] for latch in chain["latches"]]
     assert told == ["block 7 is another now"]
     (fund,) = desk.books.intents(deal_id)
     assert (fund.state, fund.attempts) == ("PREPARED", None)
 
     release = ("chain", "release", CHAIN, "--why", "it is right", "--yes")
-    released = (await deal(desk, *release)).document
+    released = (await deal(desk.stack, *release)).answer
     assert (released["cleared"], released["problem"]["message"]) == (True, told[0])
     await completed(desk, deal_id)
     query = "SELECT cleared_by, cleared_why FROM signing.latches ORDER BY latch_id DESC LIMIT 1"
     assert desk.books.rows(query) == [("desk", "it is right")]
-    assert (await deal(desk, *release)).document["cleared"] is False
+    assert (await deal(desk.stack, *release)).answer["cleared"] is False

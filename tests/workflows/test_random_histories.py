@@ -131,6 +131,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 @given(faults=st.lists(FAULTS, max_size=6), moves=st.lists(MOVES, max_size=5))
 @pytest.mark.timeout(900)
+@pytest.mark.unmeasured
 async def test_whatever_happens_a_command_leads_on_and_nothing_is_left_unreported(
     theatre: Theatre, faults: list[Fault], moves: list[Move]
 ) -> None:

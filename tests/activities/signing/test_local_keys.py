@@ -77,6 +77,7 @@ def test_a_generation_before_the_first_is_refused() -> None:
         deal_key(0, generation=0)
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("legacy", LEGACY)
 async def test_five_thousand_random_transactions_are_low_s_and_recover_to_the_account(
     keys: LocalKeyProvider, *, legacy: bool

@@ -47,6 +47,7 @@ from tests.activities.signing.samples import (
     order_of,
 )
 
+pytestmark = pytest.mark.unmeasured
 PLACES: Final = [ACCOUNT, TREASURY, STRANGER, POOL, ROUTER, REDEMPTION, USDT, USDTZ, WETH]
 TREASURY_STEPS: Final = {Step.FUND, Step.TOP_UP}
 ANY = None

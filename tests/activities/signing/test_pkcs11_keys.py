@@ -77,6 +77,7 @@ def in_session(keys: Pkcs11KeyProvider) -> Any:
     return session
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("legacy", LEGACY)
 async def test_a_thousand_random_transactions_are_low_s_and_recover_to_the_account(
     keys: Pkcs11KeyProvider, *, legacy: bool

@@ -136,6 +136,7 @@ async def recovered(keys: VaultKeyProvider, account: str) -> None:
             return
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("legacy", LEGACY)
 async def test_random_transactions_are_low_s_and_recover_to_the_account(
     keys: VaultKeyProvider,
