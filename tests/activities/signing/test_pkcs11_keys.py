@@ -236,7 +236,7 @@ async def test_many_at_once_through_losses_never_get_a_wrong_signature(
     accounts = [await keys.create(deal_key(number)) for number in range(4)]
 
     async def breaking(call: Callable[[], object]) -> None:
-        """In the token's own thread: what is done during a call is up to the library."""
+        """In the token's own thread, the library's loading as well: else it may be in two."""
         with suppress(pkcs11.PKCS11Error):
             await asyncio.get_running_loop().run_in_executor(keys._thread, call)
 
@@ -246,7 +246,7 @@ async def test_many_at_once_through_losses_never_get_a_wrong_signature(
         if number % 10 == 0:
             await breaking(lambda: in_session(keys).close())
         if number % 25 == 5:
-            await breaking(library(hsm).finalize)
+            await breaking(lambda: library(hsm).finalize())
         (signed,) = await patiently(lambda: keys.sign(deal_key(index), [intent]))
         assert_signed(intent, signed, legacy=False)
 
