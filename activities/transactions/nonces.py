@@ -10,17 +10,15 @@ from domain.errors import Conflict, OutcomeUnknown, Unavailable
 from domain.identifiers import Address, ChainId
 
 _GIVEN: Final = """
-SELECT a.address, a.next_nonce, ARRAY(
-    SELECT i.nonce FROM transactions.intents i
-    WHERE i.chain_id = a.chain_id AND i.sender = a.address AND i.nonce >= looked.mined
-        AND i.state NOT IN ('ABANDONED', 'FINALIZED')
-        AND NOT (i.state = 'REPLACED' AND i.mined_hash IS NULL)
-), ARRAY(
-    SELECT i.nonce FROM transactions.intents i
-    WHERE i.chain_id = a.chain_id AND i.sender = a.address AND i.nonce >= looked.mined
-        AND i.state = 'FINALIZED'
-) FROM transactions.accounts a
+SELECT a.address, a.next_nonce, held.pending, held.final FROM transactions.accounts a
 JOIN unnest(%s::text[], %s::bigint[]) AS looked (address, mined) USING (address)
+CROSS JOIN LATERAL (
+    SELECT coalesce(array_agg(i.nonce) FILTER (WHERE i.state <> 'FINALIZED'), '{}') AS pending,
+        coalesce(array_agg(i.nonce) FILTER (WHERE i.state = 'FINALIZED'), '{}') AS final
+    FROM transactions.intents i
+    WHERE i.chain_id = a.chain_id AND i.sender = a.address AND i.nonce >= looked.mined
+        AND i.state <> 'ABANDONED' AND NOT (i.state = 'REPLACED' AND i.mined_hash IS NULL)
+) held
 WHERE a.chain_id = %s
 """
 
@@ -132,19 +130,20 @@ def health_of(
     address: Address,
     mined: int,
     given: int,
-    held: AbstractSet[int],
-    final: AbstractSet[int] = frozenset(),
+    pending: AbstractSet[int],
+    final: AbstractSet[int],
 ) -> NonceHealth:
     """The health of an account, of whose nonces from `mined` on intents hold these.
 
     `final` are those that the chain had called final.
     """
-    gap = tuple(nonce for nonce in range(mined, given) if nonce not in held | final)
+    held = pending | final
+    gap = tuple(nonce for nonce in range(mined, given) if nonce not in held)
     return NonceHealth(
         address=address,
         mined_nonce=mined,
         next_nonce=given,
-        pending=len(held),
+        pending=len(pending),
         gap=gap,
         taken_back=tuple(sorted(final)),
         foreign=mined > given,
