@@ -1,9 +1,7 @@
 """The command line, run inside this process, with no stack anywhere near."""
 
-import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,27 +17,8 @@ from starters.cli import session
 from starters.cli.main import app
 from starters.deals.transactions import IntentDetail
 from tests.control.people import caller
+from tests.support.answers import Answer
 from workflows.deal.messages import CommandMessage, TransactionMessage, UnwindMessage
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a command said and how it ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def document(self) -> Any:
-        """Standard output as JSON."""
-        return json.loads(self.out)
-
-    @property
-    def problem(self) -> dict[str, str]:
-        """The problem on standard error, as JSON."""
-        return dict(json.loads(self.err))
-
 
 Deal = Callable[..., Answer]
 

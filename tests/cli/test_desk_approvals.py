@@ -27,8 +27,9 @@ from starters.deals.failures import not_found
 from starters.deals.reading import RecordsReader
 from tests.activities.deals import samples
 from tests.api.deals import record
-from tests.cli.conftest import MIA, Answer, Deal
+from tests.cli.conftest import MIA, Deal
 from tests.control.people import add_principal, caller
+from tests.support.answers import Answer
 from tests.support.postgres import Database
 from workflows.deal.messages import ApprovalMessage
 

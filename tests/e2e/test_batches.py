@@ -100,7 +100,7 @@ async def test_the_command_line_shows_the_list_and_acts_on_it_deal_by_deal(desk:
         where = ("--where", f"bank={bank} status=EXECUTING")
         cancelled = await deal(desk.stack, "--as", "oncall-1", "cancel", *where, *why)
     assert cancelled.code == 0, cancelled.err
-    told = cancelled.answer
+    told = cancelled.document
     assert [(each["deal_id"], each["outcome"]) for each in told["deals"]] == [
         (deal_id, "applied") for deal_id in ids
     ]
@@ -115,5 +115,5 @@ async def test_the_command_line_shows_the_list_and_acts_on_it_deal_by_deal(desk:
         desk.stack, "--as", "oncall-1", "pause", "--where", f"id={ids[0]} status=UNWOUND", *why
     )
     assert over.code == 4, over.err
-    (refused,) = over.answer["deals"]
+    (refused,) = over.document["deals"]
     assert (refused["outcome"], refused["problem"]["code"]) == ("refused", "not_allowed")

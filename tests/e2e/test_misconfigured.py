@@ -135,5 +135,5 @@ async def test_without_a_node_a_deal_is_denied_when_the_time_is_up(
 
 async def test_nothing_is_wrong_with_the_stack_as_it_is(desk: Desk) -> None:
     checked = await deal(desk.stack, "config", "check")
-    wrong = [check for check in checked.answer["checks"] if not check["ok"]]
+    wrong = [check for check in checked.document["checks"] if not check["ok"]]
     assert (wrong, checked.code) == ([], 0)

@@ -16,7 +16,8 @@ from domain.identifiers import Address
 from domain.safe import CURVE_ORDER, OwnerSignature, SafeTransaction, packed
 from domain.views import DealView
 from starters.local import owners
-from tests.support.commands import Ended, deal
+from tests.support.answers import Answer
+from tests.support.commands import deal
 from tests.support.desk import Desk, eventually
 from tests.support.node import Node
 from tests.support.owners import KEYS, sign, sign_with
@@ -73,7 +74,7 @@ def files(desk: Desk, number: int) -> tuple[str, ...]:
     )
 
 
-async def run(desk: Desk, *arguments: str, who: str = APPROVER) -> Ended:
+async def run(desk: Desk, *arguments: str, who: str = APPROVER) -> Answer:
     """Give a command as an approver does, who is an owner of the Safe besides."""
     return await deal(desk.stack, *arguments, who=who)
 
@@ -102,10 +103,10 @@ async def test_a_large_deal_is_approved_by_the_command_line_and_settles_into_the
         "1,200,",
     ):
         assert shown in signed.err
-    assert signed.answer["needed"] == 1
+    assert signed.document["needed"] == 1
     again = await run(desk, "sign", deal_id, *files(desk, 2))
-    assert (again.code, again.problem["field"]) == (1, "owner")
-    asked = (await run(desk, "approvals", deal_id)).answer
+    assert (again.code, again.last_problem["field"]) == (1, "owner")
+    asked = (await run(desk, "approvals", deal_id)).document
     assert [given["owner"] for given in asked["approval"]["signed"]] == [SECOND]
     assert asked["missing"] == [FIRST, THIRD]
     assert node.wei(proposal.transaction.to) == 0

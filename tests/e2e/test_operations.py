@@ -110,20 +110,20 @@ async def test_the_command_line_proposes_shows_lists_and_cancels(office: Office)
     assert first.code == 0, first.err
     view = await office.operations.view(OperationId(name))
     await office.until(view, OperationStatus.WAITING)
-    again = (await deal(desk.stack, *asked, "21", who="admin-1")).answer
+    again = (await deal(desk.stack, *asked, "21", who="admin-1")).document
     assert (again["status"], again["after"]) == ("WAITING", "21 basis points")
     other = await deal(desk.stack, *asked, "22", who="admin-1")
     assert (other.code, other.problem["code"]) == (Conflict.exit_code, "conflict")
     nobody = await deal(desk.stack, "operation", "show", "nobody", who="admin-1")
     assert (nobody.code, nobody.problem["code"]) == (2, "not_found")
-    listed = (await deal(desk.stack, "operation", "list", who="admin-1")).answer["operations"]
+    listed = (await deal(desk.stack, "operation", "list", who="admin-1")).document["operations"]
     assert name in [each["request"]["operation_id"] for each in listed]
     cancel = ("operation", "cancel", name, "--reason", "not agreed", "--yes")
-    ended = (await deal(desk.stack, *cancel, who="admin-1")).answer
+    ended = (await deal(desk.stack, *cancel, who="admin-1")).document
     assert (ended["status"], ended["cancelled_by"]) == ("CANCELLED", "admin-1")
     late = await deal(desk.stack, *cancel, who="admin-1")
     assert (late.code, late.problem["code"]) == (4, "not_allowed")
-    assert (await deal(desk.stack, "operation", "show", name, who="admin-1")).answer == ended
+    assert (await deal(desk.stack, "operation", "show", name, who="admin-1")).document == ended
 
 
 async def test_what_was_not_scheduled_is_refused_by_the_contract(office: Office) -> None:

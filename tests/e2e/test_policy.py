@@ -28,8 +28,8 @@ async def refused(desk: Desk, code: str, *arguments: str) -> dict[str, Any]:
     """The problem of a command that the policy must refuse."""
     ended = await deal(desk.stack, *arguments, "-o", "json")
     assert ended.code == 5, ended.err or ended.out
-    assert ended.problem["code"] == code, ended.problem
-    return ended.problem
+    assert ended.last_problem["code"] == code, ended.last_problem
+    return ended.last_problem
 
 
 async def put_in_force(desk: Desk, tmp_path: Path, *changes: tuple[str, str]) -> int:
@@ -146,7 +146,7 @@ async def test_approvals_are_read_while_temporal_is_away_and_given_when_it_is_ba
         shown = await answer(desk.stack, "approvals", deal_id)
         assert (shown["desk"]["missing"], shown["desk"]["policy_version"]) == (1, low)
         away = await deal(desk.stack, *approving(deal_id, "approver-1"), "-o", "json")
-        assert (away.code, away.problem["code"]) == (1, "unavailable"), away.out
+        assert (away.code, away.last_problem["code"]) == (1, "unavailable"), away.out
     said = await answer(desk.stack, *approving(deal_id, "approver-1"))
     assert (said["missing"], [each["approver"] for each in said["given"]]) == (0, ["approver-1"])
     assert (await desk.end(deal_id)).status is DealStatus.COMPLETED

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 from asyncio.subprocess import Process
 from typing import Any
@@ -20,8 +19,9 @@ from domain.identifiers import DealId
 from domain.views import DealView
 from tests.e2e.test_commands import walk_to
 from tests.e2e.test_kills import killed
+from tests.support.answers import Answer
 from tests.support.books import IntentRow
-from tests.support.commands import Ended, deal, environment_of
+from tests.support.commands import deal, environment_of
 from tests.support.desk import WITHIN, Desk, eventually
 from tests.support.node import Node
 from workflows.deal.messages import TransactionMessage
@@ -33,7 +33,7 @@ async def started(desk: Desk, *arguments: str) -> Process:
     """Start the command, for what it prints before it ends."""
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "starters.cli.main", *arguments),
-        env=os.environ | environment_of(desk.stack),
+        env=environment_of(desk.stack),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -44,7 +44,7 @@ def asked(action: str, intent: str, *options: str) -> tuple[str, ...]:
     return ("tx", action, intent, "--why", "a test", "--yes", *options)
 
 
-async def act(desk: Desk, action: str, intent: str, *options: str) -> Ended:
+async def act(desk: Desk, action: str, intent: str, *options: str) -> Answer:
     """Give a command about one transaction."""
     return await deal(desk.stack, *asked(action, intent, *options))
 
@@ -101,24 +101,24 @@ async def test_a_transaction_that_waits_is_listed_shown_and_bumped_once(desk: De
     node = desk.node()
     with node.held():
         deal_id = await walk_to(desk, Step.WRAP)
-        wrap, fund = (await deal(desk.stack, "tx", "list", "--deal", deal_id)).answer[
+        wrap, fund = (await deal(desk.stack, "tx", "list", "--deal", deal_id)).document[
             "transactions"
         ]
         assert (wrap["state"], wrap["nonce"], wrap["block_number"]) == ("BROADCAST", 0, None)
         assert (wrap["attempt_count"], fund["block_number"] is None) == (1, False)
         name = wrap["intent_id"]
         (first,) = await in_the_pool(desk, deal_id, 1)
-        shown = (await deal(desk.stack, "tx", "show", first)).answer
+        shown = (await deal(desk.stack, "tx", "show", first)).document
         assert (shown["intent_id"], shown["call"], shown["to_name"]) == (name, "deposit()", "weth")
 
         bumped = await act(desk, "bump", name, "--command-id", "bump-1")
         again = await act(desk, "bump", name, "--command-id", "bump-1")
-        assert (bumped.code, bumped.answer) == (0, again.answer)
+        assert (bumped.code, bumped.document) == (0, again.document)
         hashes = await in_the_pool(desk, deal_id, 2)
-        assert (hashes[0], hashes[-1]) == (first, bumped.answer["transaction_hash"])
+        assert (hashes[0], hashes[-1]) == (first, bumped.document["transaction_hash"])
         dear, cheap = [
             int(attempt["max_fee_per_gas"])
-            for attempt in (await deal(desk.stack, "tx", "show", name)).answer["attempts"][::-1]
+            for attempt in (await deal(desk.stack, "tx", "show", name)).document["attempts"][::-1]
         ]
         assert dear * 10 >= cheap * 11
 
@@ -146,8 +146,8 @@ async def test_a_cancelled_transaction_becomes_a_no_op_and_its_step_is_built_ane
         node.mine()
         answer = await cancelling
     assert answer.code == 0, answer.err
-    assert answer.answer["mined_hash"] == hashes[-1]
-    assert [attempt["no_op"] for attempt in answer.answer["attempts"]] == [False, True]
+    assert answer.last_document["mined_hash"] == hashes[-1]
+    assert [attempt["no_op"] for attempt in answer.last_document["attempts"]] == [False, True]
     ended = await completed(desk, deal_id)
     wraps = [step.outcome for step in ended.steps if step.outcome.key.step is Step.WRAP]
     assert [outcome.problem is None for outcome in wraps] == [False, True]
@@ -182,7 +182,7 @@ async def test_no_bid_goes_above_the_deals_own_cap(desk: Desk) -> None:
         refused = await act(desk, "bump", fund.intent_id)
         assert (refused.code, refused.problem["code"]) == (5, "limit_exceeded")
         assert refused.problem["limit"] == str(cap)
-        shown = (await deal(desk.stack, "tx", "show", fund.intent_id)).answer
+        shown = (await deal(desk.stack, "tx", "show", fund.intent_id)).document
         assert max(int(each["max_fee_per_gas"]) for each in shown["attempts"]) <= cap
     # The signer holds it too, whatever it is told later.
     recorded = "SELECT max_fee_per_gas FROM signing.accounts WHERE deal_id = %s"
@@ -197,7 +197,7 @@ async def test_a_chain_tells_how_it_stands_and_has_nothing_to_release(desk: Desk
 
     async def seen() -> dict[str, Any]:
         answer = await deal(desk.stack, "chain", "status", CHAIN)
-        (chain,) = answer.answer["chains"]
+        (chain,) = answer.document["chains"]
         return dict(chain)
 
     chain = await seen()
@@ -210,7 +210,7 @@ async def test_a_chain_tells_how_it_stands_and_has_nothing_to_release(desk: Desk
     treasury = next(a for a in chain["observed"]["accounts"] if a["address"] == desk.treasury)
     assert (treasury["mined_nonce"], treasury["gap"]) == (node.nonce(desk.treasury), [])
     released = await deal(desk.stack, "chain", "release", CHAIN, "--why", "a test", "--yes")
-    assert (released.code, released.answer["cleared"]) == (0, False)
+    assert (released.code, released.document["cleared"]) == (0, False)
 
 
 async def test_a_latched_chain_signs_nothing_until_a_person_releases_it(desk: Desk) -> None:
@@ -222,16 +222,16 @@ async def test_a_latched_chain_signs_nothing_until_a_person_releases_it(desk: De
     )
     deal_id = (await desk.start()).request.deal_id
     await desk.prepared(deal_id, Step.FUND)
-    (chain,) = (await deal(desk.stack, "chain", "status", CHAIN)).answer["chains"]
+    (chain,) = (await deal(desk.stack, "chain", "status", CHAIN)).document["chains"]
     told = [latch["problem"]["message"] for latch in chain["latches"]]
     assert told == ["block 7 is another now"]
     (fund,) = desk.books.intents(deal_id)
     assert (fund.state, fund.attempts) == ("PREPARED", None)
 
     release = ("chain", "release", CHAIN, "--why", "it is right", "--yes")
-    released = (await deal(desk.stack, *release)).answer
+    released = (await deal(desk.stack, *release)).document
     assert (released["cleared"], released["problem"]["message"]) == (True, told[0])
     await completed(desk, deal_id)
     query = "SELECT cleared_by, cleared_why FROM signing.latches ORDER BY latch_id DESC LIMIT 1"
     assert desk.books.rows(query) == [("desk", "it is right")]
-    assert (await deal(desk.stack, *release)).answer["cleared"] is False
+    assert (await deal(desk.stack, *release)).document["cleared"] is False

@@ -7,13 +7,11 @@ command takes, and tests give hundreds. `tests/cli/test_process.py` runs the pro
 from __future__ import annotations
 
 import asyncio
-import json
 import multiprocessing
 import os
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any, Final
@@ -22,10 +20,9 @@ import starters.cli
 from starters.local.identities import key_file
 from starters.local.stack import Stack
 from starters.local.state import load_environment
-from tests.support.stacks import own_environment
-
-WITHIN: Final = 120.0
-"""Seconds that a command may take on a busy machine."""
+from tests.support.answers import Answer
+from tests.support.desk import WITHIN
+from tests.support.stacks import not_of_ours
 
 _PROCESSES: Final = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(
@@ -33,29 +30,7 @@ _PROCESSES.set_forkserver_preload(
 )
 
 
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended, and what it printed."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def answer(self) -> Any:
-        """What it answered as JSON: one document, or the last of several lines."""
-        try:
-            return json.loads(self.out)
-        except ValueError:
-            return json.loads(self.out.splitlines()[-1])
-
-    @property
-    def problem(self) -> dict[str, Any]:
-        """The problem that it ended with, the last line on standard error."""
-        return dict(json.loads(self.err.strip().splitlines()[-1]))
-
-
-async def deal(stack: Stack, *arguments: str, who: str | None = None) -> Ended:
+async def deal(stack: Stack, *arguments: str, who: str | None = None) -> Answer:
     """Run ``deal`` to its end, as one of the stack's people if it says which."""
     return await asyncio.to_thread(run, stack, *arguments, who=who)
 
@@ -64,28 +39,28 @@ async def answer(stack: Stack, *arguments: str) -> Any:
     """What a command answers that must succeed."""
     ended = await deal(stack, *arguments, "-o", "json")
     assert ended.code == 0, ended.err
-    return ended.answer
+    return ended.document
 
 
-def run(stack: Stack, *arguments: str, who: str | None = None) -> Ended:
+def run(stack: Stack, *arguments: str, who: str | None = None) -> Answer:
     """As `deal`, for those who may wait."""
     with tempfile.TemporaryDirectory() as folder:
         printed = Path(folder, "out"), Path(folder, "err")
-        with own_environment():  # the processes' server keeps what it is started with
-            environment = os.environ | environment_of(stack, who)
-            process = _PROCESSES.Process(target=_command, args=(arguments, environment, printed))
-            process.start()
+        process = _PROCESSES.Process(
+            target=_command, args=(arguments, environment_of(stack, who), printed)
+        )
+        process.start()
         process.join(WITHIN)
         if process.exitcode is None:
             process.kill()
             process.join()
         assert process.exitcode is not None
-        return Ended(process.exitcode, *(file.read_text(encoding="utf-8") for file in printed))
+        return Answer(process.exitcode, *(file.read_text(encoding="utf-8") for file in printed))
 
 
 def environment_of(stack: Stack, who: str | None = None) -> dict[str, str]:
-    """What names a stack to a command, and who gives it."""
-    environment = load_environment(stack.folder)
+    """The environment of a command: of ours only what names the stack, and who gives it."""
+    environment = not_of_ours() | load_environment(stack.folder)
     environment |= {"COLUMNS": "200", "DEAL_LOCAL_DIR": str(stack.folder)}
     if who is not None:
         environment["DEAL_CREDENTIAL_FILE"] = str(key_file(who, stack.folder))

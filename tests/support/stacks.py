@@ -104,13 +104,18 @@ def of_ours() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith(_OURS)}
 
 
+def not_of_ours() -> dict[str, str]:
+    """The rest of the environment, and where programs are cached."""
+    ours = of_ours().keys() - {"DEAL_CACHE_DIR"}
+    return {name: value for name, value in os.environ.items() if name not in ours}
+
+
 @contextmanager
 def own_environment(given: Mapping[str, str] | None = None) -> Iterator[None]:
     """Forget the stack that the environment names, if it does, and put another in its place."""
     before = dict(os.environ)
-    for name in of_ours():
-        if name != "DEAL_CACHE_DIR":
-            del os.environ[name]
+    for name in before.keys() - not_of_ours().keys():
+        del os.environ[name]
     os.environ.update(given or {})
     try:
         yield
